@@ -1,0 +1,45 @@
+package collect
+
+import (
+	"math"
+	"time"
+)
+
+// Lateness is a histogram of how long after their event time records became
+// visible. Bucket i counts delays up to 2^(i/2) seconds, so a quantile is at
+// most 42 % too high. The zero value is empty.
+type Lateness struct {
+	Buckets [48]int64     `json:"buckets"` // the last one is open
+	Most    time.Duration `json:"most"`    // nanoseconds
+}
+
+func (l *Lateness) add(d time.Duration) {
+	d = max(d, 0)
+	i := 0
+	if s := d.Seconds(); s > 1 {
+		i = min(int(math.Ceil(2*math.Log2(s))), len(l.Buckets)-1)
+	}
+	l.Buckets[i]++
+	l.Most = max(l.Most, d)
+}
+
+// Quantile is the delay that the share q (0 to 1) of the records did not
+// exceed; 0 when there are none.
+func (l *Lateness) Quantile(q float64) time.Duration {
+	var all int64
+	for _, n := range l.Buckets {
+		all += n
+	}
+	if all == 0 {
+		return 0
+	}
+	want := int64(math.Ceil(q * float64(all)))
+	var sum int64
+	for i, n := range l.Buckets {
+		if sum += n; sum >= want && n > 0 {
+			upper := time.Duration(math.Pow(2, float64(i)/2) * float64(time.Second))
+			return min(upper, l.Most)
+		}
+	}
+	return l.Most
+}

@@ -1,0 +1,267 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/trawlsec/trawl/internal/fetch"
+	"github.com/trawlsec/trawl/internal/pagelog"
+)
+
+const (
+	commitTimeout = 30 * time.Second // for one write to the log
+	pageGrace     = 5 * time.Second  // how long a page in hand may take once stopping was asked for
+	fullRetry     = time.Second      // between two tries to write to a full log
+
+	walksBeforeCut  = 2                    // a slice that stays short of its total is walked so often again before it is cut
+	leastCapped     = 2 * time.Millisecond // slices under the product's cap are not cut smaller
+	leastIncomplete = time.Second          // nor, for other reasons, than this
+	mostEmptyPages  = 1000                 // in a row, in one walk
+)
+
+// step reads one page of the first slice, moves the position accordingly and
+// commits both.
+func (f *Feed) step(ctx context.Context) error {
+	slice := f.pos.first()
+	slack := f.opts.Source.Window.Slack.Std()
+	hold, release := withGrace(ctx, pageGrace)
+	page, err := f.opts.Fetcher.Page(hold, fetch.Request{
+		Source: f.opts.Source,
+		Since:  slice.Since.Add(-slack),
+		Until:  slice.Until.Add(slack),
+		Field:  f.opts.Source.Window.Fields[slice.Field],
+		Cursor: slice.Cursor,
+		Size:   f.size,
+		Filter: f.opts.Filter,
+	})
+	release()
+	if err != nil {
+		return f.failed(ctx, err)
+	}
+	f.failedAt = ""
+	next := f.pos.clone()
+	batch := f.pick(page, &next)
+	f.move(&next, page, batch.distinct)
+	return f.commit(ctx, *slice, batch, next)
+}
+
+// batch is what a page holds that the log does not.
+type batch struct {
+	page        pagelog.Page
+	distinct    int // records not met before in this walk
+	lateness    []time.Duration
+	fresh       []uint64 // all hashes of the page that the walk had not met
+	firstOfFeed bool
+}
+
+// pick separates the page's new records from the known ones and counts both.
+func (f *Feed) pick(page *fetch.Page, next *Position) batch {
+	b := batch{page: pagelog.Page{
+		Feed:    f.opts.Feed,
+		Lane:    pagelog.Live,
+		Fetched: page.Fetched,
+		Hashes:  make([]uint64, 0, len(page.Records)),
+		Records: make([][]byte, 0, len(page.Records)),
+	}}
+	catchingUp := next.Round.Equal(next.Floor) // the first round: nothing can be late yet
+	inPage := make(ids, len(page.Records))
+	for _, record := range page.Records {
+		key := f.opts.Keyer.Key(record)
+		h := key.Hash()
+		if !f.walk.has(h) && !inPage.has(h) {
+			b.distinct++
+			b.fresh = append(b.fresh, h)
+		}
+		if f.known.has(h) || inPage.has(h) {
+			b.page.Counts.Duplicates++
+			inPage.add(h)
+			continue
+		}
+		inPage.add(h)
+		b.page.Hashes = append(b.page.Hashes, h)
+		b.page.Records = append(b.page.Records, record)
+		if key.Time.IsZero() {
+			continue
+		}
+		if b.page.FirstTime.IsZero() || key.Time.Before(b.page.FirstTime) {
+			b.page.FirstTime = key.Time
+		}
+		b.page.LastTime = later(b.page.LastTime, key.Time)
+		if !catchingUp {
+			b.lateness = append(b.lateness, page.Fetched.Sub(key.Time))
+			if key.Time.Before(next.Round) {
+				b.page.Counts.Late++
+			}
+		}
+	}
+	b.page.Counts.Received = len(page.Records)
+	next.Counts.Records += int64(len(b.page.Records))
+	next.Counts.Duplicates += int64(b.page.Counts.Duplicates)
+	next.Counts.Late += int64(b.page.Counts.Late)
+	return b
+}
+
+// move decides what a page means for the slice: read on, done, walk it again,
+// cut it, or give it up as a gap.
+func (f *Feed) move(next *Position, page *fetch.Page, distinct int) {
+	s := next.first()
+	s.Seen += distinct
+	if len(page.Records) > 0 {
+		f.empty = 0
+	} else {
+		f.empty++
+	}
+	limit := f.opts.Source.Paging.Cap
+	capped := limit > 0 && (s.Seen >= limit || page.Total >= limit)
+	if capped && next.cut(leastCapped) {
+		f.log.Debug("slice cut: more records than one query yields", "since", s.Since, "until", s.Until, "total", page.Total, "cap", limit)
+		return
+	}
+	_, repeated := f.cursors[string(page.Cursor)]
+	switch {
+	case page.More && page.Cursor == nil:
+		f.short(next, "the API says that there are more pages and gives no cursor for them")
+	case page.More && repeated:
+		f.short(next, "the API gives the same cursor again")
+	case page.More && f.empty >= mostEmptyPages:
+		f.short(next, fmt.Sprintf("the API gave %d pages in a row without a record", f.empty))
+	case page.More:
+		s.Cursor = page.Cursor
+	case capped:
+		next.giveUp(fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", limit))
+	case page.Total >= 0 && s.Seen < page.Total:
+		f.short(next, fmt.Sprintf("the API counts %d records and gave %d", page.Total, s.Seen))
+	default:
+		next.done()
+	}
+}
+
+// short handles a walk that ended before the slice did.
+func (f *Feed) short(next *Position, why string) {
+	s := next.first()
+	f.log.Warn("slice not complete", "since", s.Since, "until", s.Until, "reason", why, "walk", s.Walks+1)
+	if s.Walks < walksBeforeCut {
+		next.again()
+		return
+	}
+	if !next.cut(leastIncomplete) {
+		next.giveUp(why)
+	}
+}
+
+// commit writes the new records with the position behind them; without new
+// records only a position that changed by more than its cursor is written.
+func (f *Feed) commit(ctx context.Context, read Slice, b batch, next Position) error {
+	now := next.first()
+	sameWalk := now != nil && now.Since.Equal(read.Since) && now.Until.Equal(read.Until) && now.Field == read.Field && now.Walks == read.Walks
+	if len(b.page.Records) == 0 {
+		if sameWalk {
+			f.pos = next
+		} else if err := f.save(ctx, next); err != nil {
+			return err
+		}
+	} else {
+		next.Rev++
+		next.Counts.Pages++
+		position, err := next.encode()
+		if err != nil {
+			return err
+		}
+		b.page.Position, b.page.Since, b.page.Until = position, read.Since, read.Until
+		seq, err := f.append(ctx, b.page)
+		if err != nil {
+			return err
+		}
+		f.seq, f.pos = seq, next
+		for _, h := range b.page.Hashes {
+			f.known.add(h)
+		}
+		for _, d := range b.lateness {
+			f.saved.Lateness.add(d)
+		}
+	}
+	if sameWalk {
+		for _, h := range b.fresh {
+			f.walk.add(h)
+		}
+		if now.Cursor != nil {
+			f.cursors[string(now.Cursor)] = struct{}{}
+		}
+	} else {
+		f.newWalk()
+	}
+	f.publish()
+	return nil
+}
+
+// append writes a page and waits while the log is full.
+func (f *Feed) append(ctx context.Context, p pagelog.Page) (uint64, error) {
+	for {
+		hold, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+		seq, err := f.opts.Log.Append(hold, p, f.seq)
+		cancel()
+		if !errors.Is(err, pagelog.ErrFull) {
+			if err != nil {
+				return 0, fmt.Errorf("commit page of feed %s: %w", f.opts.Feed, err)
+			}
+			return seq, nil
+		}
+		f.setState(StateFull, "the log is full: an output is behind, or log.max_bytes is too small")
+		timer := time.NewTimer(fullRetry)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return 0, fmt.Errorf("commit page of feed %s: %w", f.opts.Feed, err)
+		case <-timer.C:
+		}
+	}
+}
+
+// failed decides what a failed page means. nil: the position was changed so
+// that reading can go on.
+func (f *Feed) failed(ctx context.Context, err error) error {
+	var answer *fetch.Error
+	if !errors.As(err, &answer) || ctx.Err() != nil {
+		return err
+	}
+	slice := f.pos.first()
+	next := f.pos.clone()
+	at := fmt.Sprint(slice.Since, slice.Until, slice.Field, string(slice.Cursor))
+	again := f.failedAt == at
+	f.failedAt = at
+	switch answer.Class {
+	case fetch.TooLarge:
+		if f.size <= 1 {
+			return &Stopped{Feed: f.opts.Feed, Err: err}
+		}
+		f.size = max(f.size/2, 1)
+		f.log.Warn("page larger than http.max_body: asking for smaller ones", "page_size", f.size)
+		next.Slices[0].Cursor, next.Slices[0].Seen = nil, 0
+	case fetch.Permanent:
+		// The product may have forgotten a cursor that is older than a restart.
+		if slice.Cursor == nil || again {
+			return &Stopped{Feed: f.opts.Feed, Err: err}
+		}
+		next.again()
+	case fetch.Forbidden, fetch.Auth:
+		return &Stopped{Feed: f.opts.Feed, Err: err}
+	default:
+		// Failing twice at the same place deep in a slice: shorter slices get by.
+		if slice.Cursor == nil || !again || !next.cut(leastIncomplete) {
+			return err
+		}
+		f.log.Warn("slice fails at the same place: cut in two", "since", slice.Since, "until", slice.Until)
+	}
+	f.newWalk()
+	return f.save(ctx, next)
+}
+
+// withGrace gives a context that ends d after ctx does, so that what is in
+// hand can be finished.
+func withGrace(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	hold, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return hold, func() { stop(); cancel() }
+}
