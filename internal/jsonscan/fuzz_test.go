@@ -1,0 +1,156 @@
+package jsonscan
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzScan compares what paths reach with what encoding/json decodes.
+func FuzzScan(f *testing.F) {
+	for _, seed := range []struct{ src, path string }{
+		{string(auditRecord), "actionParameters.scopes[]"},
+		{`{"a":[{"n":"x","v":1},{"n":7,"v":{"b":[]}}],"a.b":null}`, "a[n=x].v"},
+		{`{"a":[{"n":"x","v":1},{"n":7,"v":{"b":[]}}],"a":[[]]}`, "a[0][]"},
+		{`[[1,"\ud83d\ude00\u0000"],2e9]`, "[0][1]"},
+		{`{"":{"\u0061":"\ud800"},"":{"a":"\\"}}`, `"".a`},
+		{"{\"a\":\"\xff\"}", "a"},
+		{`{"a":`, "."},
+	} {
+		f.Add([]byte(seed.src), seed.path)
+	}
+	fixed := []string{"a", "a.b", "a[].b", "a[0]", "a[n=x].v", `""`, "id", "user.name"}
+	f.Fuzz(func(t *testing.T, src []byte, extra string) {
+		var paths []Path
+		for _, s := range append([]string{extra}, fixed...) {
+			p, err := ParsePath(s)
+			if err != nil || strings.ContainsRune(s, utf8.RuneError) || !utf8.ValidString(s) {
+				continue // names that are not UTF-8 are only told apart byte by byte
+			}
+			paths = append(paths, p)
+		}
+		out := make([][]byte, len(paths))
+		Compile(paths...).Scan(src, out)
+		valid := json.Valid(src)
+		for i, p := range paths {
+			var got [][]byte
+			p.Each(src, func(raw []byte) bool {
+				got = append(got, raw)
+				return len(got) <= len(src)
+			})
+			if !valid {
+				continue
+			}
+			want := reach(decode(t, src), p.steps)
+			if len(got) != len(want) {
+				t.Fatalf("%s: %d values, want %d", p, len(got), len(want))
+			}
+			for j, raw := range got {
+				if v := decode(t, raw); !reflect.DeepEqual(v, want[j]) {
+					t.Fatalf("%s: %s, want %v", p, raw, want[j])
+				}
+				if text, ok := want[j].(string); ok {
+					if s, ok := String(raw); !ok || s != text {
+						t.Fatalf("%s: text %q of %s, want %q", p, s, raw, text)
+					}
+				}
+			}
+			if p.Many() {
+				again := 0
+				p.Rest().Each(out[i], func([]byte) bool { again++; return true })
+				if again != len(got) {
+					t.Fatalf("%s: Rest reaches %d values in %s, want %d", p, again, out[i], len(got))
+				}
+			} else if len(got) == 0 && out[i] != nil || len(got) > 0 && !bytes.Equal(out[i], got[0]) {
+				t.Fatalf("%s: Scan %s, Each %s", p, out[i], got)
+			}
+		}
+	})
+}
+
+// reach is Path.Each over decoded values.
+func reach(v any, steps []step) []any {
+	if len(steps) == 0 {
+		return []any{v}
+	}
+	object, _ := v.(map[string]any)
+	list, _ := v.([]any)
+	st := steps[0]
+	switch st.kind {
+	case stepKey:
+		if v, ok := object[st.key]; ok {
+			return reach(v, steps[1:])
+		}
+	case stepIndex:
+		if st.index < len(list) {
+			return reach(list[st.index], steps[1:])
+		}
+	case stepEvery:
+		var all []any
+		for _, v := range list {
+			all = append(all, reach(v, steps[1:])...)
+		}
+		return all
+	case stepMatch:
+		for _, v := range list {
+			object, _ := v.(map[string]any)
+			var text string
+			switch v := object[st.key].(type) {
+			case string:
+				text = v
+			case json.Number:
+				text = v.String()
+			case bool:
+				text = map[bool]string{true: "true", false: "false"}[v]
+			case nil:
+				if _, ok := object[st.key]; !ok {
+					continue
+				}
+				text = "null"
+			default:
+				continue
+			}
+			if text == st.value {
+				return reach(v, steps[1:])
+			}
+		}
+	}
+	return nil
+}
+
+func decode(t *testing.T, src []byte) any {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(src))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("decode %q: %v", src, err)
+	}
+	return v
+}
+
+// FuzzAppendString checks that quoted text is JSON for the same text.
+func FuzzAppendString(f *testing.F) {
+	for _, s := range []string{"", "a\"b\\c\x00\x1f\n", "é😀\xff\xc3\xe2\x82", strings.Repeat("0123456\"", 9), string(auditRecord)} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, s []byte) {
+		raw := AppendString(nil, s)
+		if !utf8.Valid(raw) {
+			t.Fatalf("%q is not UTF-8", raw)
+		}
+		var got string
+		if err := json.Unmarshal(raw, &got); err != nil {
+			t.Fatalf("%q: %v", raw, err)
+		}
+		if want := string([]rune(string(s))); got != want {
+			t.Fatalf("%q reads back as %q", want, got)
+		}
+		if again, ok := String(raw); !ok || again != got {
+			t.Fatalf("%q: String reads %q", raw, again)
+		}
+	})
+}

@@ -1,0 +1,301 @@
+package jsonscan
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Path leads to values within JSON text:
+//
+//	a.b              member b of member a
+//	a."b.c"          a name in quotes, with the escapes of a Go string, may hold anything
+//	a[0].b           the first element
+//	a[].b            every element
+//	a[name=x].value  the first element that is an object whose name is x; a value may be quoted too
+//	.                the whole value
+//
+// A path may start with brackets, where the whole value is an array. The zero
+// Path is the whole value.
+type Path struct {
+	text  string
+	steps []step
+}
+
+type step struct {
+	kind  stepKind
+	key   string // member, or member to compare
+	value string // to compare with
+	index int
+}
+
+type stepKind byte
+
+const (
+	stepKey   stepKind = iota // .key
+	stepIndex                 // [index]
+	stepEvery                 // []
+	stepMatch                 // [key=value]
+)
+
+// ParsePath reads a path. Its errors say what is wrong and where.
+func ParsePath(s string) (Path, error) {
+	if s == "." {
+		return Path{text: s}, nil
+	}
+	p := parser{s: s}
+	for first := true; first || p.i < len(s); first = false {
+		var st step
+		var err error
+		switch {
+		case p.take('['):
+			st, err = p.brackets()
+		case first || p.take('.'):
+			st.key, err = p.name()
+		default:
+			err = fmt.Errorf("%q where a dot or bracket belongs", s[p.i])
+		}
+		if err != nil {
+			return Path{}, fmt.Errorf("path %q: %w at character %d", s, err, p.i+1)
+		}
+		p.steps = append(p.steps, st)
+	}
+	return Path{text: s, steps: p.steps}, nil
+}
+
+type parser struct {
+	s     string
+	i     int
+	steps []step
+}
+
+func (p *parser) take(c byte) bool {
+	if p.i < len(p.s) && p.s[p.i] == c {
+		p.i++
+		return true
+	}
+	return false
+}
+
+// name reads a plain or quoted name.
+func (p *parser) name() (string, error) {
+	rest := p.s[p.i:]
+	if strings.HasPrefix(rest, `"`) {
+		quoted, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			return "", fmt.Errorf("unfinished quotes")
+		}
+		p.i += len(quoted)
+		return strconv.Unquote(quoted)
+	}
+	n := strings.IndexAny(rest, ".[]=\"' \t\r\n{}\\")
+	if n < 0 {
+		n = len(rest)
+	}
+	if n == 0 {
+		return "", fmt.Errorf("a name is missing")
+	}
+	p.i += n
+	return rest[:n], nil
+}
+
+// brackets reads what follows an opening bracket.
+func (p *parser) brackets() (step, error) {
+	if p.take(']') {
+		return step{kind: stepEvery}, nil
+	}
+	quoted := strings.HasPrefix(p.s[p.i:], `"`)
+	name, err := p.name()
+	if err != nil {
+		return step{}, err
+	}
+	if p.take(']') {
+		n, err := strconv.Atoi(name)
+		if err != nil || n < 0 || quoted {
+			return step{}, fmt.Errorf("[%s] is neither [], an index nor [name=value]", name)
+		}
+		return step{kind: stepIndex, index: n}, nil
+	}
+	if !p.take('=') {
+		return step{}, fmt.Errorf("a bracket is not closed")
+	}
+	st := step{kind: stepMatch, key: name}
+	if strings.HasPrefix(p.s[p.i:], `"`) {
+		st.value, err = p.name()
+	} else if n := strings.IndexByte(p.s[p.i:], ']'); n > 0 {
+		st.value = p.s[p.i : p.i+n]
+		p.i += n
+	}
+	if err == nil && !p.take(']') {
+		err = fmt.Errorf("a bracket is not closed")
+	}
+	return st, err
+}
+
+// String returns the path as it was written.
+func (p Path) String() string { return p.text }
+
+// Many tells whether the path has a [] in it, and so may reach many values.
+func (p Path) Many() bool { return p.every() >= 0 }
+
+func (p Path) every() int {
+	for i, s := range p.steps {
+		if s.kind == stepEvery {
+			return i
+		}
+	}
+	return -1
+}
+
+// Rest returns the path from its first [] on, to be applied with Each to the
+// array that Plan.Scan finds for the path. Without [] it is the whole value.
+func (p Path) Rest() Path {
+	i := p.every()
+	if i < 0 {
+		return Path{text: "."}
+	}
+	return Path{text: p.text, steps: p.steps[i:]}
+}
+
+// Parents returns the paths to the objects that this path goes through by name,
+// up to its first [], outermost first: a and a.b of a.b.c. The whole value is
+// not among them.
+func (p Path) Parents() []Path {
+	var parents []Path
+	for i, s := range p.steps {
+		if s.kind == stepEvery {
+			break
+		}
+		if s.kind == stepKey && i > 0 {
+			parents = append(parents, Path{text: textOf(p.steps[:i]), steps: p.steps[:i]})
+		}
+	}
+	return parents
+}
+
+func textOf(steps []step) string {
+	var b strings.Builder
+	for i, s := range steps {
+		switch s.kind {
+		case stepKey:
+			if i > 0 {
+				b.WriteByte('.')
+			}
+			b.WriteString(plain(s.key))
+		case stepIndex:
+			fmt.Fprintf(&b, "[%d]", s.index)
+		case stepEvery:
+			b.WriteString("[]")
+		case stepMatch:
+			fmt.Fprintf(&b, "[%s=%s]", plain(s.key), plain(s.value))
+		}
+	}
+	return b.String()
+}
+
+// plain quotes a name that cannot stand in a path as it is.
+func plain(name string) string {
+	if p := (&parser{s: name}); name != "" {
+		if got, err := p.name(); err == nil && got == name {
+			return name
+		}
+	}
+	return strconv.Quote(name)
+}
+
+// Each yields the raw value of everything that the path reaches in src, in
+// order, until yield returns false.
+func (p Path) Each(src []byte, yield func(raw []byte) bool) {
+	i := skipSpace(src, 0)
+	if i >= len(src) {
+		return
+	}
+	raw := src[i:]
+	if len(p.steps) == 0 {
+		end := skipValue(raw, 0)
+		raw = raw[:end:end]
+	}
+	each(p.steps, raw, yield)
+}
+
+func each(steps []step, raw []byte, yield func(raw []byte) bool) bool {
+	for ; len(steps) > 0; steps = steps[1:] {
+		st := &steps[0]
+		if st.kind == stepEvery {
+			if len(raw) == 0 || raw[0] != '[' {
+				return true
+			}
+			for i := nextElement(raw, 1); i < len(raw); i = nextElement(raw, i) {
+				end := skipValue(raw, i)
+				if !each(steps[1:], raw[i:end:end], yield) {
+					return false
+				}
+				i = end
+			}
+			return true
+		}
+		if raw = st.find(raw); raw == nil {
+			return true
+		}
+	}
+	return yield(raw)
+}
+
+// find returns the one value that a step other than [] leads to, or nil.
+func (st *step) find(raw []byte) []byte {
+	if st.kind == stepKey {
+		return find(raw, st.key)
+	}
+	if len(raw) == 0 || raw[0] != '[' {
+		return nil
+	}
+	n := 0
+	for i := nextElement(raw, 1); i < len(raw); i = nextElement(raw, i) {
+		end := skipValue(raw, i)
+		element := raw[i:end:end]
+		if st.kind == stepIndex && n == st.index || st.kind == stepMatch && st.matches(element) {
+			return element
+		}
+		i = end
+		n++
+	}
+	return nil
+}
+
+// matches tells whether the element is an object in which the step's key has
+// the step's value: as text, or, of a number or boolean, as it is written.
+func (st *step) matches(element []byte) bool {
+	raw := find(element, st.key)
+	if raw == nil || raw[0] == '{' || raw[0] == '[' {
+		return false
+	}
+	if raw[0] != '"' {
+		return string(raw) == st.value
+	}
+	text, escaped, ok := Text(raw)
+	return ok && equalText(text, escaped, st.value)
+}
+
+// find returns the raw value of a member of an object, or nil.
+func find(object []byte, key string) (raw []byte) {
+	if len(object) == 0 || object[0] != '{' {
+		return nil
+	}
+	i := 1
+	for {
+		var m member
+		if m, i = nextMember(object, i); i >= len(object) {
+			return raw
+		}
+		end := skipValue(object, i)
+		if equalText(object[m.key:m.keyEnd], m.escaped, key) {
+			raw = object[i:end:end]
+		}
+		i = end
+	}
+}
+
+// equalText tells whether what stands between a string's quotes is a text.
+func equalText(s []byte, escaped bool, text string) bool {
+	return string(s) == text || escaped && string(appendUnescaped(nil, s)) == text
+}

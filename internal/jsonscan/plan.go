@@ -1,0 +1,258 @@
+package jsonscan
+
+import "slices"
+
+// Plan reads several paths in one pass. It is safe for concurrent use.
+type Plan struct {
+	root  *node
+	paths int
+	nodes int
+}
+
+// node is a place in the record that a path goes through or ends at. The nodes
+// form a tree, one level a step.
+type node struct {
+	id       int      // for state.seen
+	outs     []int    // paths that end here
+	members  []*child // by hash of the name, nil where there is none
+	mask     uint32   // len(members)-1
+	elements []*node  // children reached by an index or a match
+	steps    []step   // the steps that lead to them
+	below    []int    // paths that end at this node or under it
+	under    [2]int   // ids of the nodes under this one: from, up to
+	named    bool     // has members
+	list     []*child // the members in order, while compiling
+}
+
+type child struct {
+	key string
+	*node
+}
+
+// Compile makes a plan of paths. Of a path with [] the plan reads the array
+// that the first [] stands for.
+func Compile(paths ...Path) *Plan {
+	p := &Plan{root: &node{}, paths: len(paths)}
+	for i, path := range paths {
+		n := p.root
+		n.below = append(n.below, i)
+		for _, st := range path.steps {
+			if st.kind == stepEvery {
+				break
+			}
+			n = n.step(st)
+			n.below = append(n.below, i)
+		}
+		n.outs = append(n.outs, i)
+	}
+	p.root.finish(&p.nodes)
+	return p
+}
+
+// step returns the child that a step leads to, making it if need be.
+func (n *node) step(st step) *node {
+	if st.kind == stepKey {
+		for _, c := range n.list {
+			if c.key == st.key {
+				return c.node
+			}
+		}
+		c := &child{key: st.key, node: &node{}}
+		n.list = append(n.list, c)
+		return c.node
+	}
+	if i := slices.Index(n.steps, st); i >= 0 {
+		return n.elements[i]
+	}
+	n.steps = append(n.steps, st)
+	n.elements = append(n.elements, &node{})
+	return n.elements[len(n.elements)-1]
+}
+
+// finish numbers the nodes and builds the tables of names.
+func (n *node) finish(next *int) {
+	n.id = *next
+	*next++
+	n.under[0] = *next
+	size := 4
+	for size < 4*len(n.list) {
+		size *= 2
+	}
+	n.named = len(n.list) > 0
+	n.members = make([]*child, size)
+	n.mask = uint32(size - 1)
+	for _, c := range n.list {
+		c.finish(next)
+		at := hash([]byte(c.key)) & n.mask
+		for n.members[at] != nil {
+			at = (at + 1) & n.mask
+		}
+		n.members[at] = c
+	}
+	for _, e := range n.elements {
+		e.finish(next)
+	}
+	n.under[1] = *next
+}
+
+// hash tells names apart by their length and two of their bytes, which is
+// enough for the few of one object.
+func hash(key []byte) uint32 {
+	if len(key) == 0 {
+		return 0
+	}
+	return uint32(len(key))*7 + uint32(key[0])*31 + uint32(key[len(key)-1])*3 + uint32(key[len(key)/2])
+}
+
+func (n *node) member(key []byte) *node {
+	for at := hash(key) & n.mask; ; at = (at + 1) & n.mask {
+		c := n.members[at]
+		if c == nil {
+			return nil
+		}
+		if c.key == string(key) {
+			return c.node
+		}
+	}
+}
+
+// state is one scan under way.
+type state struct {
+	src  []byte
+	out  [][]byte
+	more []uint64  // seen, of plans with many nodes
+	seen [8]uint64 // which nodes have been met, by id
+}
+
+// Scan reads src and sets out[i], for each path i of the plan, to the raw value
+// that the path leads to, aliasing src: nil where there is none. For a path
+// with [] it is the value at the place of the first [], which is an array if
+// the record is as the path thinks; Path.Rest reads on from there. out must be
+// as long as the plan has paths.
+func (p *Plan) Scan(src []byte, out [][]byte) {
+	out = out[:p.paths]
+	clear(out)
+	s := state{src: src, out: out}
+	if p.nodes > 64*len(s.seen) {
+		s.more = make([]uint64, (p.nodes+63)/64)
+	}
+	if i := skipSpace(src, 0); i < len(src) {
+		s.value(p.root, i)
+	}
+}
+
+// meet marks a node as met, and reports whether it was already.
+func (s *state) meet(id int) bool {
+	word := &s.seen[id/64&7]
+	if s.more != nil {
+		word = &s.more[id/64]
+	}
+	bit := uint64(1) << (id & 63)
+	met := *word&bit != 0
+	*word |= bit
+	return met
+}
+
+// value reads the value at i, which stands at node n, and returns the index after it.
+func (s *state) value(n *node, i int) int {
+	if s.meet(n.id) {
+		s.forget(n)
+	}
+	start := i
+	switch c := s.src[i]; {
+	case c == '{' && n.named:
+		i = s.object(n, i+1)
+	case c == '[' && len(n.elements) > 0:
+		i = s.array(n, i+1)
+	default:
+		i = skipValue(s.src, i)
+	}
+	for _, o := range n.outs {
+		s.out[o] = s.src[start:i:i]
+	}
+	return i
+}
+
+// forget drops what an earlier member of the same name gave.
+func (s *state) forget(n *node) {
+	for _, o := range n.below {
+		s.out[o] = nil
+	}
+	for id := n.under[0]; id < n.under[1]; id++ {
+		if s.more != nil {
+			s.more[id/64] &^= 1 << (id & 63)
+		} else {
+			s.seen[id/64&7] &^= 1 << (id & 63)
+		}
+	}
+}
+
+// object reads on after an object's opening bracket.
+func (s *state) object(n *node, i int) int {
+	src := s.src
+	for {
+		i = skipSpace(src, i)
+		if i >= len(src) {
+			return len(src)
+		}
+		switch src[i] {
+		case ',':
+			i++
+			continue
+		case '}':
+			return i + 1
+		case '"':
+		default:
+			return len(src)
+		}
+		end, escaped := skipString(src, i)
+		key := src[i+1 : max(i+1, end-1)]
+		if i = skipSpace(src, end); i < len(src) && src[i] == ':' {
+			i = skipSpace(src, i+1)
+		}
+		if i >= len(src) {
+			return len(src)
+		}
+		if escaped {
+			key = appendUnescaped(nil, key)
+		}
+		if c := n.member(key); c != nil {
+			i = s.value(c, i)
+		} else {
+			i = skipValue(src, i)
+		}
+	}
+}
+
+// array reads on after an array's opening bracket.
+func (s *state) array(n *node, i int) int {
+	src := s.src
+	for index := 0; ; index++ {
+		i = skipSpace(src, i)
+		if i < len(src) && src[i] == ',' {
+			i = skipSpace(src, i+1)
+		}
+		if i >= len(src) {
+			return len(src)
+		}
+		if src[i] == ']' {
+			return i + 1
+		}
+		end := skipValue(src, i)
+		for k := range n.steps {
+			st, e := &n.steps[k], n.elements[k]
+			if st.kind == stepIndex && st.index == index ||
+				st.kind == stepMatch && !s.met(e.id) && st.matches(src[i:end]) {
+				s.value(e, i)
+			}
+		}
+		i = end
+	}
+}
+
+func (s *state) met(id int) bool {
+	if s.more != nil {
+		return s.more[id/64]&(1<<(id&63)) != 0
+	}
+	return s.seen[id/64&7]&(1<<(id&63)) != 0
+}

@@ -1,0 +1,188 @@
+package jsonscan
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// String returns the text of a raw JSON string, and false for any other value.
+// Invalid UTF-8 and lone surrogates become U+FFFD.
+func String(raw []byte) (string, bool) {
+	text, ok := AppendText(nil, raw)
+	return string(text), ok
+}
+
+// AppendText appends the text of a raw JSON string to dst, as String reads it.
+func AppendText(dst, raw []byte) ([]byte, bool) {
+	text, escaped, ok := Text(raw)
+	if !ok {
+		return dst, false
+	}
+	if !escaped && utf8.Valid(text) {
+		return append(dst, text...), true
+	}
+	return appendUnescaped(dst, text), true
+}
+
+// Text returns what stands between the quotes of a raw JSON string, aliasing
+// it, and whether it holds escapes. It reports false for any other value.
+func Text(raw []byte) (text []byte, escaped, ok bool) {
+	i := skipSpace(raw, 0)
+	if i >= len(raw) || raw[i] != '"' {
+		return nil, false, false
+	}
+	end, escaped := skipString(raw, i)
+	if end < i+2 || raw[end-1] != '"' {
+		return nil, false, false
+	}
+	text = raw[i+1 : end-1 : end-1]
+	if escaped && (len(text)-len(bytes.TrimRight(text, `\\`)))%2 == 1 {
+		return nil, false, false // the last quote is part of the text, so the string is cut off
+	}
+	return text, escaped, true
+}
+
+// appendUnescaped appends the text of what stands between a string's quotes.
+func appendUnescaped(dst, s []byte) []byte {
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c == '\\':
+			var r rune
+			r, i = unescape(s, i)
+			dst = utf8.AppendRune(dst, r)
+		case c < utf8.RuneSelf:
+			dst = append(dst, c)
+			i++
+		default:
+			r, size := utf8.DecodeRune(s[i:])
+			dst = utf8.AppendRune(dst, r)
+			i += size
+		}
+	}
+	return dst
+}
+
+// unescape reads the escape at s[i] and returns what it stands for and the
+// index after it. A broken one stands for U+FFFD.
+func unescape(s []byte, i int) (rune, int) {
+	if i+1 >= len(s) {
+		return utf8.RuneError, len(s)
+	}
+	switch c := s[i+1]; c {
+	case '"', '\\', '/':
+		return rune(c), i + 2
+	case 'b':
+		return '\b', i + 2
+	case 'f':
+		return '\f', i + 2
+	case 'n':
+		return '\n', i + 2
+	case 'r':
+		return '\r', i + 2
+	case 't':
+		return '\t', i + 2
+	case 'u':
+		r := hex4(s, i+2)
+		if r < 0 {
+			return utf8.RuneError, i + 2
+		}
+		i += 6
+		if !utf16.IsSurrogate(r) {
+			return r, i
+		}
+		if i+1 < len(s) && s[i] == '\\' && s[i+1] == 'u' {
+			if full := utf16.DecodeRune(r, hex4(s, i+2)); full != utf8.RuneError {
+				return full, i + 6
+			}
+		}
+		return utf8.RuneError, i
+	}
+	return utf8.RuneError, i + 2
+}
+
+// hex4 reads four hexadecimal digits at s[i], or returns -1.
+func hex4(s []byte, i int) rune {
+	if i+4 > len(s) {
+		return -1
+	}
+	var r rune
+	for _, c := range s[i : i+4] {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		case 'A' <= c && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return -1
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
+}
+
+// AppendString appends text to dst as a JSON string. Invalid UTF-8 becomes
+// U+FFFD, a byte at a time; only what JSON demands is escaped.
+func AppendString(dst, s []byte) []byte {
+	dst = append(slices.Grow(dst, len(s)+len(s)/4+16), '"')
+	for i := 0; i < len(s); {
+		// Copy eight bytes at a time, and keep those before the first that needs care.
+		if i+8 <= len(s) {
+			w := load(s, i)
+			n := len(dst)
+			dst = slices.Grow(dst, 8)
+			binary.LittleEndian.PutUint64(dst[n:n+8], w)
+			m := special(w)
+			if m == 0 {
+				dst = dst[:n+8]
+				i += 8
+				continue
+			}
+			k := bits.TrailingZeros64(m) >> 3
+			dst = dst[:n+k]
+			i += k
+		} else if special(uint64(s[i])|0x2020202020202000) == 0 {
+			dst = append(dst, s[i])
+			i++
+			continue
+		}
+		if s[i] < utf8.RuneSelf {
+			dst = appendEscape(dst, s[i])
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(s[i:])
+		dst = utf8.AppendRune(dst, r)
+		i += size
+	}
+	return append(dst, '"')
+}
+
+// special marks, as same does, the bytes of w that do not stand for themselves
+// in a JSON string, or may not: quotes, backslashes, control characters and
+// all beyond ASCII.
+func special(w uint64) uint64 {
+	return (((w - lows*' ') &^ w) | w | same(w, '"') | same(w, '\\')) & highs
+}
+
+const hexDigits = "0123456789abcdef"
+
+func appendEscape(dst []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	}
+	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+}
