@@ -1,6 +1,9 @@
 package catalog
 
-import "time"
+import (
+	"io/fs"
+	"time"
+)
 
 // Product is all that Trawl knows of a SaaS product: the contents of
 // catalog/<product>/product.yaml, and the sources in the files beside it.
@@ -86,6 +89,7 @@ type Link struct {
 // Source is one kind of record that a product offers: catalog/<product>/<source>.yaml.
 type Source struct {
 	Product *Product `yaml:"-"`
+	Folder  fs.FS    `yaml:"-"` // the folder that the source's file is in; its samples are under testdata/<source>
 
 	ID      string   `yaml:"source"`           // second half of the name: audit
 	Name    string   `yaml:"name"`             // for people: Audit log

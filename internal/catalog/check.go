@@ -1,0 +1,304 @@
+package catalog
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/trawlsec/trawl/internal/jsonscan"
+	"github.com/trawlsec/trawl/internal/strictyaml"
+)
+
+// place is where a check notes its mistakes.
+type place struct{ strictyaml.Place }
+
+func (p place) at(path ...string) place { return place{p.At(path...)} }
+
+// The words that the format knows.
+var (
+	settingTypes = []string{"string", "duration", "url", "map"}
+	authTypes    = []string{"oauth2_client_credentials", "bearer"}
+	ruleClasses  = []string{"retry", "throttle", "auth", "forbidden", "permanent"}
+	classes      = append(slices.Clone(ruleClasses), "partial", "too_large")
+	kinds        = []string{"log", "state"}
+	methods      = []string{"GET", "POST"}
+	pageNames    = []string{"since", "until", "cursor", "page_size", "time_field"} // what a request may also use in ${}
+)
+
+func checkProduct(doc *strictyaml.Document, folder string, p *Product) {
+	top := place{doc.At()}
+	top.at("product").isFileName(p.ID, folder, "folder")
+	for name, s := range p.Settings {
+		checkSetting(top.at("settings", name), name, s)
+	}
+	names := p.names()
+	for name, cases := range p.Derived {
+		at := top.at("derived", name)
+		at.isName(name)
+		if _, twice := p.Settings[name]; twice {
+			at.Mistake("a setting has this name too; take another")
+		}
+		at.cases(cases, names)
+	}
+	checkCircles(top, p)
+	top.at("base_url").cases(p.BaseURL, names)
+	for header, value := range p.Headers {
+		top.at("headers", header).text(value, names)
+	}
+	checkAuth(top.at("auth"), p)
+	if p.Rate.PerSecond <= 0 {
+		top.at("rate_limit", "requests_per_second").Mistake("must be more than 0")
+	}
+	if p.Rate.Burst < 1 {
+		top.at("rate_limit", "burst").Mistake("must be at least 1")
+	}
+	for i, rule := range p.Errors {
+		checkErrorRule(top.at("errors", strconv.Itoa(i)), rule)
+	}
+	for class := range p.Advice {
+		top.at("advice", class).isOneOf(class, classes)
+	}
+	top.at("links").links(p.Links)
+}
+
+// names are what ${} may refer to everywhere in a product: settings with a text,
+// and derived names.
+func (p *Product) names() []string {
+	names := slices.Collect(maps.Keys(p.Derived))
+	for name, s := range p.Settings {
+		if s.Type != "map" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func checkSetting(at place, name string, s Setting) {
+	at.isName(name)
+	if slices.Contains(pageNames, name) {
+		at.Mistake("requests use this name themselves; take another")
+	}
+	if s.Type != "" {
+		at.at("type").isOneOf(s.Type, settingTypes)
+	}
+	if s.Secret && (s.Default != "" || s.Example != "") {
+		at.Mistake("a secret has no default and no example; take them out")
+	}
+	if s.Required && s.Default != "" {
+		at.at("default").Mistake("a required setting has no default; take out one of the two")
+	}
+	if s.Type == "map" && (s.Default != "" || s.Pattern != "") {
+		at.Mistake("a map has no default and no pattern; take them out")
+	}
+	if _, err := regexp.Compile(s.Pattern); err != nil {
+		at.at("pattern").Mistake("%v", err)
+		return
+	}
+	for key, value := range map[string]string{"default": s.Default, "example": s.Example} {
+		if value == "" || s.Type == "map" {
+			continue
+		}
+		if err := s.Check(value); err != nil {
+			at.at(key).Mistake("%q does not fit the setting itself: %v", value, err)
+		}
+	}
+}
+
+// Check says what keeps a value from being one of this setting. The error does
+// not show the value.
+func (s Setting) Check(value string) error {
+	switch s.Type {
+	case "duration":
+		if _, err := ParseDuration(value); err != nil {
+			return fmt.Errorf("must be a duration, as in 30s, 5m, 24h or 180d")
+		}
+	case "url":
+		if err := checkURL(value); err != nil {
+			return err
+		}
+	}
+	if s.Pattern == "" {
+		return nil
+	}
+	if re, err := regexp.Compile("^(?:" + s.Pattern + ")$"); err == nil && !re.MatchString(value) {
+		return fmt.Errorf("must match %s", s.Pattern)
+	}
+	return nil
+}
+
+func checkURL(value string) error {
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return fmt.Errorf("must be an address, as in https://host/path")
+	}
+	return nil
+}
+
+// checkCircles finds derived names that depend on themselves.
+func checkCircles(top place, p *Product) {
+	var visit func(name string, above []string) bool
+	visit = func(name string, above []string) bool {
+		if slices.Contains(above, name) {
+			return name == above[0]
+		}
+		above = append(above, name)
+		for _, c := range p.Derived[name] {
+			parts, _ := Parts(c.Value)
+			for _, part := range parts {
+				if part.Name != "" && visit(part.Name, above) {
+					return true
+				}
+			}
+			for dependency := range c.If {
+				if visit(dependency, above) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for name := range p.Derived {
+		if visit(name, nil) {
+			top.at("derived", name).Mistake("depends on itself")
+		}
+	}
+}
+
+func checkAuth(at place, p *Product) {
+	a := p.Auth
+	at.at("type").isOneOf(a.Type, authTypes)
+	required := map[string]string{}
+	switch a.Type {
+	case "oauth2_client_credentials":
+		required = map[string]string{"token_url": a.TokenURL, "client_id": a.ClientID, "client_secret": a.ClientSecret}
+	case "bearer":
+		required = map[string]string{"token": a.Token}
+	}
+	for key, value := range required {
+		if value == "" {
+			at.at(key).Mistake("%s needs it; add it", a.Type)
+		}
+	}
+	names := p.names()
+	for key, value := range map[string]string{"token_url": a.TokenURL, "client_id": a.ClientID, "client_secret": a.ClientSecret, "token": a.Token, "refresh_margin": a.RefreshMargin} {
+		at.at(key).text(value, names)
+	}
+	for key, value := range a.Params {
+		at.at("params", key).text(value, names)
+	}
+	for key, setting := range map[string]string{"extra_params": a.ExtraParams, "extra_headers": a.ExtraHeaders} {
+		if setting != "" && p.Settings[setting].Type != "map" {
+			at.at(key).Mistake("%q is not a setting of type map", setting)
+		}
+	}
+	if _, err := ParseDuration(a.RefreshMargin); err != nil && a.RefreshMargin != "" && !strings.Contains(a.RefreshMargin, "${") {
+		at.at("refresh_margin").Mistake("%v", err)
+	}
+}
+
+func checkErrorRule(at place, r ErrorRule) {
+	at.at("class").isOneOf(r.Class, ruleClasses)
+	for i, status := range r.Status {
+		if status < 100 || status > 599 {
+			at.at("status", strconv.Itoa(i)).Mistake("%d is not an HTTP status; those are 100 to 599", status)
+		}
+	}
+	if len(r.Status) == 0 && r.Path == "" {
+		at.Mistake("matches every answer; give it a status, or a path and match")
+	}
+	if (r.Path == "") != (len(r.Match) == 0) {
+		at.Mistake("path and match go together; give both or neither")
+	}
+	at.at("path").jsonPath(r.Path)
+	at.at("retry_after").jsonPath(r.RetryAfter)
+}
+
+// The checks of single values. They pass over empty ones, which decoding has
+// complained of if they are required.
+
+func (p place) isName(name string) {
+	if !nameForm.MatchString(name) {
+		p.Mistake("%q is not a name; use a-z, 0-9 and _, a letter first", name)
+	}
+}
+
+func (p place) isFileName(id, file, what string) {
+	if id == "" {
+		return
+	}
+	p.isName(id)
+	if id != file {
+		p.Mistake("%q has to be the name of its %s, %q; change one of them", id, what, file)
+	}
+}
+
+func (p place) isOneOf(word string, known []string) {
+	if word != "" && !slices.Contains(known, word) {
+		p.Mistake("%q is not known here; %s", word, strictyaml.Suggest(word, known))
+	}
+}
+
+// text checks the ${names} of a text.
+func (p place) text(s string, names []string) {
+	parts, err := Parts(s)
+	if err != nil {
+		p.Mistake("%v", err)
+	}
+	for _, part := range parts {
+		if part.Name != "" && !slices.Contains(names, part.Name) {
+			p.Mistake("nothing is called ${%s}; %s", part.Name, strictyaml.Suggest(part.Name, names))
+		}
+	}
+}
+
+func (p place) cases(cases Cases, names []string) {
+	if len(cases) == 0 {
+		p.Mistake("needs at least one case")
+	}
+	for i, c := range cases {
+		at := p.at(strconv.Itoa(i))
+		if (c.Value == "") == (c.Claim == "") {
+			at.Mistake("a case has either a value or a claim")
+		}
+		at.at("value").text(c.Value, names)
+		for name := range c.If {
+			if !slices.Contains(names, name) {
+				at.at("if", name).Mistake("nothing is called %s; %s", name, strictyaml.Suggest(name, names))
+			}
+		}
+		if len(c.If) == 0 && c.Claim == "" && i < len(cases)-1 {
+			at.Mistake("always holds, so the cases after it are never reached; move it to the end")
+		}
+	}
+}
+
+func (p place) jsonPath(path string) {
+	if path == "" {
+		return
+	}
+	if _, err := jsonscan.ParsePath(path); err != nil {
+		p.Mistake("%v", err)
+	}
+}
+
+func (p place) jsonPaths(paths []string) {
+	for i, path := range paths {
+		at := p.at(strconv.Itoa(i))
+		if path == "" {
+			at.Mistake("must not be empty")
+		}
+		at.jsonPath(path)
+	}
+}
+
+func (p place) links(links []Link) {
+	for i, link := range links {
+		if err := checkURL(link.URL); err != nil && link.URL != "" {
+			p.at(strconv.Itoa(i), "url").Mistake("%v", err)
+		}
+	}
+}

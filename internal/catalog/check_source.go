@@ -1,0 +1,358 @@
+package catalog
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/trawlsec/trawl/internal/strictyaml"
+)
+
+// checkSource checks a source, and if its product is sound, what it takes from it.
+func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) {
+	top := place{doc.At()}
+	top.at("source").isFileName(s.ID, file, "file")
+	top.at("kind").isOneOf(s.Kind, kinds)
+	if sound {
+		checkRequest(top.at("request"), s.Request, append(s.Product.names(), pageNames...))
+	}
+	top.at("records").jsonPath(s.Records)
+	checkPaging(top.at("paging"), s.Paging)
+	checkWindow(top.at("window"), s.Window)
+	top.at("record", "id").jsonPath(s.Record.ID)
+	top.at("record", "version").jsonPaths(s.Record.Version)
+	top.at("record", "time").jsonPaths(s.Record.Time)
+	if s.Kind == "log" && len(s.Record.Version) > 0 {
+		top.at("record", "version").Mistake("records of a log never change; take it out, or make the kind state")
+	}
+	top.at("facts", "references").links(s.Facts.References)
+	m := mappingCheck{place: top.at("ecs"), tables: s.ECS.Tables, leaves: map[string]place{}, objects: map[string]bool{}}
+	m.check(s.ECS)
+}
+
+func checkRequest(at place, r Request, names []string) {
+	at.at("method").isOneOf(r.Method, methods)
+	at.at("path").text(r.Path, names)
+	for key, value := range r.Headers {
+		at.at("headers", key).text(value, names)
+	}
+	for key, value := range r.Query {
+		at.at("query", key).text(key, names)
+		at.at("query", key).text(value, names)
+	}
+	if r.GraphQL == nil {
+		if r.Filter != "" && r.Filter != "query" {
+			at.at("filter").Mistake("must be query where there is no graphql")
+		}
+		return
+	}
+	query := at.at("graphql", "query")
+	if strings.Contains(r.GraphQL.Query, "${") {
+		query.Mistake("${name} is not replaced in a query; pass it as a variable")
+	}
+	if r.Method == "GET" {
+		at.at("method").Mistake("a GraphQL query is sent with POST")
+	}
+	at.at("graphql", "variables").values(r.GraphQL.Variables, names)
+	if r.Filter == "" {
+		return
+	}
+	if declared, _ := regexp.MatchString(`\$`+regexp.QuoteMeta(r.Filter)+`\s*:`, r.GraphQL.Query); !declared {
+		at.at("filter").Mistake("the query has no variable $%s", r.Filter)
+	}
+}
+
+// values checks the ${names} in all keys and texts of a value.
+func (p place) values(value any, names []string) {
+	switch v := value.(type) {
+	case string:
+		p.text(v, names)
+	case []any:
+		for i, item := range v {
+			p.at(strconv.Itoa(i)).values(item, names)
+		}
+	case map[string]any:
+		for key, item := range v {
+			p.at(key).text(key, names)
+			p.at(key).values(item, names)
+		}
+	}
+}
+
+func checkPaging(at place, p Paging) {
+	if p.Size < 1 {
+		at.at("size").Mistake("must be at least 1")
+	}
+	if p.MaxSize < p.Size {
+		at.at("max_size").Mistake("must be at least size, %d", p.Size)
+	}
+	if p.Cap < 0 || (p.Cap > 0 && p.Cap < p.Size) {
+		at.at("cap").Mistake("must be at least size, %d, or left out where there is no such limit", p.Size)
+	}
+	for key, path := range map[string]string{"cursor": p.Cursor, "more": p.More, "total": p.Total} {
+		at.at(key).jsonPath(path)
+	}
+	if p.More != "" && p.Cursor == "" {
+		at.at("more").Mistake("needs cursor, which says where the next page begins")
+	}
+}
+
+func checkWindow(at place, w Window) {
+	if len(w.Fields) == 0 {
+		at.at("fields").Mistake("needs at least one of the API's time fields")
+	}
+	for i, f := range w.Fields {
+		if f == "" || slices.Contains(w.Fields[:i], f) {
+			at.at("fields", strconv.Itoa(i)).Mistake("must be a field's name, and no field twice")
+		}
+	}
+	// A moment with a different number in each part, so that a layout that drops one shows.
+	moment := time.Date(2025, 9, 12, 21, 43, 58, 0, time.UTC)
+	if back, err := time.Parse(w.Layout, moment.Format(w.Layout)); w.Layout != "" && (err != nil || !back.Equal(moment)) {
+		at.at("layout").Mistake("%q is not a Go time layout down to the second, as in 2006-01-02T15:04:05Z07:00", w.Layout)
+	}
+	if w.Interval <= 0 {
+		at.at("interval").Mistake("must be more than 0")
+	}
+	if w.Overlap <= 0 {
+		at.at("overlap").Mistake("must be more than 0: records become visible late")
+	}
+	for i, age := range w.Revisit {
+		if age <= w.Overlap || (i > 0 && age <= w.Revisit[i-1]) {
+			at.at("revisit", strconv.Itoa(i)).Mistake("ages have to grow, and to be more than overlap, %v", w.Overlap)
+		}
+	}
+}
+
+// The forms of the words of a mapping.
+var (
+	fieldForm   = regexp.MustCompile(`^@?[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*$`)
+	relatedForm = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+	asTypes     = []string{"keyword", "long", "double", "boolean", "date", "ip", "email", "url", "user_agent", "domain", "json"}
+	objectTypes = []string{"url", "user_agent"} // these fill several fields below the one they are given to
+)
+
+// ownFields are set in every document by the program itself.
+var ownFields = []string{"event.original", "event.created", "event.ingested", "event.module", "data_stream.dataset", "trawl.uid", "trawl.connection", "trawl.source"}
+
+// mappingCheck checks a mapping and gathers the fields that it sets.
+type mappingCheck struct {
+	place
+	tables  map[string]map[string]string
+	leaves  map[string]place // fields with a value of their own → one place that sets it
+	objects map[string]bool  // fields that are filled with several below them
+}
+
+func (c *mappingCheck) check(m Mapping) {
+	for i, block := range m.When {
+		at := c.at("when", strconv.Itoa(i))
+		at.at("if").condition(block.If)
+		if len(block.Fields)+len(block.Constants) == 0 {
+			at.Mistake("sets nothing; give it fields or constants")
+		}
+		c.fields(at.at("fields"), block.Fields)
+		c.constants(at.at("constants"), block.Constants)
+	}
+	for i, lookup := range m.Lookups {
+		at := c.at("lookups", strconv.Itoa(i))
+		at.at("of").jsonPath(lookup.Of)
+		if len(lookup.Cases) == 0 {
+			at.at("cases").Mistake("needs at least one case")
+		}
+		for j, lc := range lookup.Cases {
+			at := at.at("cases", strconv.Itoa(j))
+			if len(lc.Match) == 0 {
+				at.at("match").Mistake("needs at least one glob")
+			}
+			if len(lc.Set) == 0 {
+				at.at("set").Mistake("needs at least one field")
+			}
+			c.constants(at.at("set"), lc.Set)
+		}
+	}
+	c.fields(c.at("fields"), m.Fields)
+	c.constants(c.at("constants"), m.Constants)
+	for key, fields := range m.Related {
+		at := c.at("related", key)
+		if !relatedForm.MatchString(key) {
+			at.Mistake("%q is not a key of related; write ip, user, hash or hosts", key)
+		}
+		for i, field := range fields {
+			if !c.sets(field) {
+				at.at(strconv.Itoa(i)).Mistake("nothing sets %s; %s", field, strictyaml.Suggest(field, slices.Collect(maps.Keys(c.leaves))))
+			}
+		}
+	}
+	c.conflicts()
+}
+
+// sets reports whether the field, or an object that it is within, has a value.
+func (c *mappingCheck) sets(field string) bool {
+	for name := field; name != ""; {
+		if _, ok := c.leaves[name]; ok || c.objects[name] {
+			return true
+		}
+		i := strings.LastIndexByte(name, '.')
+		if i < 0 {
+			break
+		}
+		name = name[:i]
+	}
+	return false
+}
+
+// conflicts finds fields that have a value of their own and fields below them.
+func (c *mappingCheck) conflicts() {
+	for field, at := range c.leaves {
+		for i, r := range field {
+			if r != '.' {
+				continue
+			}
+			if _, leaf := c.leaves[field[:i]]; leaf {
+				at.Mistake("%s has a value of its own, so there can be nothing below it; rename one of them", field[:i])
+			}
+		}
+	}
+}
+
+func (c *mappingCheck) fields(at place, fields map[string]Expr) {
+	for field, e := range fields {
+		at := at.at(field)
+		c.field(at, field, slices.Contains(objectTypes, e.As))
+		c.expr(at, e)
+	}
+}
+
+func (c *mappingCheck) field(at place, field string, object bool) {
+	if !fieldForm.MatchString(field) {
+		at.Mistake("%q is not a field; write names joined by dots, as in source.ip", field)
+	}
+	if slices.Contains(ownFields, field) {
+		at.Mistake("every document has this field already; take it out")
+	}
+	if object {
+		c.objects[field] = true
+	} else {
+		c.leaves[field] = at
+	}
+}
+
+func (c *mappingCheck) expr(at place, e Expr) {
+	if (len(e.From) == 0) == (e.Text == "") {
+		at.Mistake("needs either from or text")
+	}
+	at.at("from").jsonPaths(e.From)
+	parts, err := Parts(e.Text)
+	if err != nil {
+		at.at("text").Mistake("%v", err)
+	}
+	for _, part := range parts {
+		at.at("text").jsonPath(part.Name)
+	}
+	at.at("as").isOneOf(strings.TrimSuffix(e.As, "[]"), asTypes)
+	at.at("case").isOneOf(e.Case, []string{"lower", "upper"})
+	if e.Table != "" && c.tables[e.Table] == nil {
+		at.at("table").Mistake("there is no table %q; %s", e.Table, strictyaml.Suggest(e.Table, slices.Collect(maps.Keys(c.tables))))
+	}
+	if e.Else != "" && e.Table == "" {
+		at.at("else").Mistake("goes with table only; take it out")
+	}
+	if e.Sort && !strings.HasSuffix(e.As, "[]") {
+		at.at("sort").Mistake("only lists are sorted; make it as: %s[]", e.As)
+	}
+}
+
+func (c *mappingCheck) constants(at place, constants map[string]any) {
+	for field, value := range constants {
+		at := at.at(field)
+		c.field(at, field, false)
+		switch v := value.(type) {
+		case string, bool, int64, float64:
+		case []any:
+			for i, item := range v {
+				if _, ok := item.(string); !ok {
+					at.at(strconv.Itoa(i)).Mistake("a list holds texts only; quote it")
+				}
+			}
+		default:
+			at.Mistake("must be a text, a number, true, false, or a list of texts")
+		}
+	}
+}
+
+// condition checks one condition; see Condition for the forms.
+func (p place) condition(c Condition) {
+	if len(c) == 0 {
+		p.Mistake("an empty condition always holds; put the fields under fields and constants instead")
+	}
+	for key, value := range c {
+		at := p.at(key)
+		switch key {
+		case "any":
+			list, ok := value.([]any)
+			if !ok || len(list) == 0 {
+				at.Mistake("any takes a list of conditions")
+			}
+			for i, item := range list {
+				at.at(strconv.Itoa(i)).subCondition(item)
+			}
+		case "not":
+			at.subCondition(value)
+		default:
+			at.jsonPath(key)
+			at.operand(value)
+		}
+	}
+}
+
+func (p place) subCondition(value any) {
+	if c, ok := value.(map[string]any); ok {
+		p.condition(c)
+		return
+	}
+	p.Mistake("must be a condition, as in {status: OPEN}")
+}
+
+// operand checks what a path is compared with.
+func (p place) operand(value any) {
+	switch v := value.(type) {
+	case string, bool, int64, float64:
+	case []any:
+		for i, item := range v {
+			switch item.(type) {
+			case string, bool, int64, float64:
+			default:
+				p.at(strconv.Itoa(i)).Mistake("must be a single value")
+			}
+		}
+	case map[string]any:
+		if exists, ok := v["exists"]; ok && len(v) == 1 {
+			if _, isBool := exists.(bool); !isBool {
+				p.at("exists").Mistake("must be true or false")
+			}
+			return
+		}
+		if glob, ok := v["glob"]; ok && len(v) == 1 {
+			p.at("glob").globs(glob)
+			return
+		}
+		p.Mistake("must be {exists: true}, {exists: false} or {glob: pattern}")
+	default:
+		p.Mistake("must be a value, a list of values, {exists: true} or {glob: pattern}")
+	}
+}
+
+func (p place) globs(value any) {
+	patterns, ok := value.([]any)
+	if !ok {
+		patterns = []any{value}
+	}
+	for _, pattern := range patterns {
+		if _, ok := pattern.(string); !ok {
+			p.Mistake("must be a text or a list of texts")
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Part is a piece of a text with ${name} in it: either Text or Name is set.
+type Part struct{ Text, Name string }
+
+// Parts takes a text apart at its ${name}s. What stands between the braces is
+// not looked at, except that it can't be empty. An unclosed brace is an error.
+func Parts(s string) ([]Part, error) {
+	var parts []Part
+	for {
+		text, rest, found := strings.Cut(s, "${")
+		if text != "" {
+			parts = append(parts, Part{Text: text})
+		}
+		if !found {
+			return parts, nil
+		}
+		name, after, closed := strings.Cut(rest, "}")
+		if !closed || name == "" {
+			return nil, errors.New("${ has to be followed by a name and a }")
+		}
+		parts = append(parts, Part{Name: name})
+		s = after
+	}
+}
+
+// WholeName gives the name if the text is ${name} and nothing else.
+func WholeName(s string) (name string, ok bool) {
+	parts, err := Parts(s)
+	if err != nil || len(parts) != 1 || parts[0].Name == "" {
+		return "", false
+	}
+	return parts[0].Name, true
+}
+
+// UnsetError says that a name in ${} has no value.
+type UnsetError struct{ Name string }
+
+func (e *UnsetError) Error() string { return fmt.Sprintf("%s has no value", e.Name) }
+
+// Expand puts the values of names in place of each ${name}. A name that lookup
+// does not have is an *UnsetError.
+func Expand(s string, lookup func(name string) (string, bool)) (string, error) {
+	parts, err := Parts(s)
+	if err != nil {
+		return "", fmt.Errorf("expand %q: %w", s, err)
+	}
+	var b strings.Builder
+	for _, p := range parts {
+		b.WriteString(p.Text)
+		if p.Name == "" {
+			continue
+		}
+		value, ok := lookup(p.Name)
+		if !ok {
+			return "", &UnsetError{Name: p.Name}
+		}
+		b.WriteString(value)
+	}
+	return b.String(), nil
+}
+
+// NeedsToken says that a value stands in the access token, which is not there yet.
+type NeedsToken struct{ Claim string }
+
+func (e *NeedsToken) Error() string {
+	return fmt.Sprintf("needs the claim %q of an access token: sign in first", e.Claim)
+}
+
+// Choose gives the value of the first case whose conditions hold. lookup has
+// the settings and the derived names; claim has the claims of the access token,
+// and is nil before there is one: then a case that takes a claim is a
+// *NeedsToken. A claim that the token lacks passes on to the next case.
+func (cs Cases) Choose(lookup, claim func(name string) (string, bool)) (string, error) {
+	missing := ""
+	for _, c := range cs {
+		if !c.holds(lookup) {
+			continue
+		}
+		if c.Claim == "" {
+			return Expand(c.Value, lookup)
+		}
+		if claim == nil {
+			return "", &NeedsToken{Claim: c.Claim}
+		}
+		if value, ok := claim(c.Claim); ok && value != "" {
+			return value, nil
+		}
+		missing = c.Claim
+	}
+	if missing != "" {
+		return "", fmt.Errorf("the access token has no claim %q", missing)
+	}
+	return "", errors.New("no case holds")
+}
+
+func (c Case) holds(lookup func(name string) (string, bool)) bool {
+	for name, glob := range c.If {
+		if value, _ := lookup(name); !Glob(glob, value) {
+			return false
+		}
+	}
+	return true
+}
+
+// Glob reports whether the pattern matches the whole text: * stands for any
+// text, ? for one byte or character of UTF-8, everything else for itself.
+func Glob(pattern, text string) bool {
+	p, t := 0, 0
+	star, from := -1, 0 // the last * and where the text after it is tried
+	for t < len(text) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, from = p, t
+			p++
+		case p < len(pattern) && pattern[p] == '?':
+			p++
+			t++
+			for t < len(text) && text[t]&0xc0 == 0x80 {
+				t++
+			}
+		case p < len(pattern) && pattern[p] == text[t]:
+			p++
+			t++
+		case star >= 0:
+			from++
+			p, t = star+1, from
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// nameForm is what settings, derived names, products and sources are called.
+var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
