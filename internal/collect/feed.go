@@ -3,7 +3,6 @@ package collect
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -75,6 +74,7 @@ type Feed struct {
 	size     int       // records a page
 	failedAt string    // slice and cursor at which the last try failed
 	began    time.Time // of the last round
+	stale    bool      // a write failed, so that the log may hold more than is known here
 
 	mu     sync.Mutex // guards status
 	status Status
@@ -144,16 +144,33 @@ func (f *Feed) load(ctx context.Context) error {
 		}
 		if p.Rev > f.pos.Rev {
 			f.pos = p
+			if p.first() == nil {
+				f.saved.LastSuccess = last.Fetched
+			}
 		}
 	}
+	if err := f.loadIDs(ctx); err != nil {
+		return fmt.Errorf("read ids of feed %s: %w", f.opts.Feed, err)
+	}
+	f.stale = false
+	f.publish()
+	return nil
+}
+
+// loadIDs rebuilds what the feed has in the log and what it has seen in the
+// walk under way.
+func (f *Feed) loadIDs(ctx context.Context) error {
 	f.newWalk()
 	f.known = ids{}
 	under := f.pos.first()
-	err = f.opts.Log.Headers(ctx, f.opts.Feed, func(p pagelog.Page) error {
+	if under != nil && under.Cursor != nil {
+		f.cursors[string(under.Cursor)] = struct{}{}
+	}
+	return f.opts.Log.Headers(ctx, f.opts.Feed, func(p pagelog.Page) error {
 		if p.Seq <= f.pos.ForgetTo {
 			return nil
 		}
-		ofWalk := under != nil && under.Cursor != nil && p.Lane == pagelog.Live && p.Since.Equal(under.Since) && p.Until.Equal(under.Until)
+		ofWalk := under != nil && under.Cursor != nil && p.Since.Equal(under.Since) && p.Until.Equal(under.Until) && sameWalk(p.Position, under)
 		for _, h := range p.Hashes {
 			f.known.add(h)
 			if ofWalk {
@@ -162,13 +179,16 @@ func (f *Feed) load(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("read ids of feed %s: %w", f.opts.Feed, err)
+}
+
+// sameWalk reports whether the position stored with a page is one of the walk
+// of the slice.
+func sameWalk(position []byte, slice *Slice) bool {
+	p, err := decodePosition(position)
+	if err != nil || p.first() == nil {
+		return false
 	}
-	if under != nil && under.Cursor != nil {
-		f.cursors[string(under.Cursor)] = struct{}{}
-	}
-	return nil
+	return p.first().is(slice)
 }
 
 // newWalk forgets what was seen of a slice.
@@ -183,51 +203,58 @@ func (f *Feed) Run(ctx context.Context) error {
 	defer f.running.Unlock()
 	failures := 0
 	for {
-		wait := time.Duration(0)
-		switch first := f.pos.first(); {
-		case f.saved.Paused:
-			wait = forever
-		case first == nil:
-			if wait = f.began.Add(f.opts.Interval).Sub(f.now()); wait <= 0 {
-				wait = 0
-				if err := f.plan(ctx, f.now()); err != nil {
-					return err
-				}
-				if f.pos.first() == nil { // nothing to read yet
-					wait = f.opts.Interval
-				}
-			}
+		wait, err := f.advance(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			failures = 0
+		case isStopped(err):
+			f.setError(err)
+			f.log.Error("feed stopped", "error", err)
+			return err
 		default:
-			f.setState(StateCollecting, "")
-			err := f.step(ctx)
-			switch {
-			case ctx.Err() != nil:
-				return nil
-			case err == nil:
-				failures = 0
-				if f.pos.first() == nil {
-					f.finished()
-				}
-			case isStopped(err):
-				f.setError(err)
-				f.log.Error("feed stopped", "error", err)
-				return err
-			default:
-				failures++
-				wait = backoff(failures, f.opts.Interval)
-				f.setError(err)
-				f.log.Warn("feed failed, trying again", "error", err, "in", wait)
-				if errors.Is(err, pagelog.ErrFenced) {
-					if err := f.load(ctx); err != nil {
-						return err
-					}
-				}
-			}
+			failures++
+			wait = backoff(failures, f.opts.Interval)
+			f.setError(err)
+			f.log.Warn("feed failed, trying again", "error", err, "in", wait)
 		}
 		if err := f.sleep(ctx, wait); err != nil {
 			return nil
 		}
 	}
+}
+
+// advance does the next thing to do and says how long to wait before the one
+// after it.
+func (f *Feed) advance(ctx context.Context) (wait time.Duration, err error) {
+	if f.stale { // a write failed: what is stored may be further than what is known here
+		if err := f.load(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if f.saved.Paused {
+		return forever, nil
+	}
+	if f.pos.first() == nil {
+		if wait = f.began.Add(f.opts.Interval).Sub(f.now()); wait > 0 {
+			return wait, nil
+		}
+		if err := f.plan(ctx, f.now()); err != nil {
+			return 0, err
+		}
+		if f.pos.first() == nil { // a new feed without a past: nothing to read yet
+			return f.opts.Interval, nil
+		}
+	}
+	f.setState(StateCollecting, "")
+	if err := f.step(ctx); err != nil {
+		return 0, err
+	}
+	if f.pos.first() == nil {
+		f.finished()
+	}
+	return 0, nil
 }
 
 // Once brings the feed up to the present and returns: nil when everything up
@@ -371,6 +398,7 @@ func (f *Feed) put(ctx context.Context, state savedState) error {
 	defer cancel()
 	rev, err := f.opts.Log.PutState(ctx, StateKey(f.opts.Feed), data, f.stateRev)
 	if err != nil {
+		f.stale = true
 		return fmt.Errorf("write state of feed %s: %w", f.opts.Feed, err)
 	}
 	f.saved, f.stateRev, f.pos = state, rev, state.Position

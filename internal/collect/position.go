@@ -39,6 +39,11 @@ type Slice struct {
 	Why    string    `json:"why,omitempty"`    // of a gap: what is missing
 }
 
+// is reports whether both are the same walk of the same slice.
+func (s *Slice) is(other *Slice) bool {
+	return s.Since.Equal(other.Since) && s.Until.Equal(other.Until) && s.Field == other.Field && s.Walks == other.Walks
+}
+
 // first is the slice being read, nil when the round is over.
 func (p *Position) first() *Slice {
 	if len(p.Slices) == 0 {

@@ -26,6 +26,9 @@ const (
 	StateIncomplete State = "incomplete" // slices that the API does not give to their end
 )
 
+// States are all of them.
+var States = []State{StateIdle, StateCollecting, StatePaused, StateRetrying, StateAuth, StateForbidden, StateStopped, StateFull, StateIncomplete}
+
 // Status is a feed's state for people.
 type Status struct {
 	Connection  string        `json:"connection"`
@@ -98,6 +101,14 @@ func (f *Feed) setError(err error) {
 		state = StateFull
 	}
 	f.setState(state, err.Error())
+}
+
+// Refused notes that the connection's credential was refused to another feed.
+// It must not be running.
+func (f *Feed) Refused() {
+	if s := f.Status(); s.State != StateAuth && s.State != StatePaused {
+		f.setState(StateAuth, "the connection's credential was refused")
+	}
 }
 
 // Do carries out a change of the feed's position: between two pages while the

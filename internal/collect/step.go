@@ -155,9 +155,9 @@ func (f *Feed) short(next *Position, why string) {
 // records only a position that changed by more than its cursor is written.
 func (f *Feed) commit(ctx context.Context, read Slice, b batch, next Position) error {
 	now := next.first()
-	sameWalk := now != nil && now.Since.Equal(read.Since) && now.Until.Equal(read.Until) && now.Field == read.Field && now.Walks == read.Walks
+	walking := now != nil && now.is(&read)
 	if len(b.page.Records) == 0 {
-		if sameWalk {
+		if walking {
 			f.pos = next
 		} else if err := f.save(ctx, next); err != nil {
 			return err
@@ -182,7 +182,7 @@ func (f *Feed) commit(ctx context.Context, read Slice, b batch, next Position) e
 			f.saved.Lateness.add(d)
 		}
 	}
-	if sameWalk {
+	if walking {
 		for _, h := range b.fresh {
 			f.walk.add(h)
 		}
@@ -204,6 +204,7 @@ func (f *Feed) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 		cancel()
 		if !errors.Is(err, pagelog.ErrFull) {
 			if err != nil {
+				f.stale = true
 				return 0, fmt.Errorf("commit page of feed %s: %w", f.opts.Feed, err)
 			}
 			return seq, nil

@@ -1,0 +1,310 @@
+package collect
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/ecs"
+	"github.com/trawlsec/trawl/internal/fetch"
+	"github.com/trawlsec/trawl/internal/pagelog"
+)
+
+// event is a record of the fake tenant.
+type event struct {
+	ID      string    `json:"id"`
+	Time    time.Time `json:"timestamp"`
+	visible time.Time
+}
+
+// tenant is an API in memory. It keeps to what is documented of Wiz's audit
+// log: bounds that may exclude both ends, newest first, offsets as cursors (so
+// pages shift when records appear), a cap on what one query yields.
+type tenant struct {
+	mu        sync.Mutex
+	events    []event
+	cap       int
+	noTotal   bool
+	saturated bool                                       // the total stops at the cap too
+	fault     func(r fetch.Request, p *fetch.Page) error // may change or refuse an answer
+	calls     int
+}
+
+func (t *tenant) add(events ...event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range events {
+		if e.visible.IsZero() {
+			e.visible = e.Time
+		}
+		t.events = append(t.events, e)
+	}
+}
+
+func (t *tenant) Page(ctx context.Context, r fetch.Request) (*fetch.Page, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.calls++
+	var found []event
+	for _, e := range t.events {
+		if e.Time.After(r.Since) && e.Time.Before(r.Until) && !e.visible.After(time.Now()) {
+			found = append(found, e)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b event) int { return b.Time.Compare(a.Time) })
+	p := &fetch.Page{Total: len(found), Fetched: time.Now()}
+	reachable := len(found)
+	if t.cap > 0 {
+		reachable = min(reachable, t.cap)
+	}
+	if t.saturated {
+		p.Total = reachable
+	}
+	if t.noTotal {
+		p.Total = -1
+	}
+	from := 0
+	if r.Cursor != nil {
+		from, _ = strconv.Atoi(string(r.Cursor))
+	}
+	to := min(from+r.Size, reachable)
+	for _, e := range found[min(from, to):to] {
+		b, _ := json.Marshal(e)
+		p.Records = append(p.Records, b)
+	}
+	if to < reachable {
+		p.More, p.Cursor = true, jsontext.Value(strconv.Itoa(to))
+	}
+	if t.fault != nil {
+		if err := t.fault(r, p); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// keyer reads what the fake tenant writes.
+type keyer struct{}
+
+func (keyer) Key(record []byte) ecs.Key {
+	var e event
+	if err := json.Unmarshal(record, &e); err != nil {
+		panic(err)
+	}
+	k := ecs.Key{ID: e.ID, Time: e.Time}
+	copy(k.UID[:], fmt.Sprintf("%-16s", e.ID))
+	return k
+}
+
+// memoryLog keeps to the promises of pagelog.Log: fences, compare-and-set.
+type memoryLog struct {
+	mu    sync.Mutex
+	seq   uint64
+	pages []pagelog.Page
+	state map[string][]byte
+	revs  map[string]uint64
+	// before, when set, is asked before each write; an error is what the
+	// caller gets, with nothing written.
+	before func(what string) error
+	// after is asked once the write is done: an error is a crash that the
+	// writer doesn't survive to hear of its success.
+	after func(what string) error
+}
+
+func newMemoryLog() *memoryLog {
+	return &memoryLog{state: map[string][]byte{}, revs: map[string]uint64{}}
+}
+
+func (l *memoryLog) Append(_ context.Context, p pagelog.Page, after uint64) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.before != nil {
+		if err := l.before("page"); err != nil {
+			return 0, err
+		}
+	}
+	if last, _ := l.last(p.Feed, p.Lane); last.Seq != after {
+		return 0, pagelog.ErrFenced
+	}
+	l.seq++
+	p.Seq, p.Stored = l.seq, time.Now()
+	l.pages = append(l.pages, p)
+	if l.after != nil {
+		if err := l.after("page"); err != nil {
+			return 0, err
+		}
+	}
+	return p.Seq, nil
+}
+
+func (l *memoryLog) last(f pagelog.Feed, lane pagelog.Lane) (pagelog.Page, bool) {
+	for _, p := range slices.Backward(l.pages) {
+		if p.Feed == f && p.Lane == lane {
+			return p, true
+		}
+	}
+	return pagelog.Page{}, false
+}
+
+func (l *memoryLog) Last(_ context.Context, f pagelog.Feed, lane pagelog.Lane) (pagelog.Page, bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, ok := l.last(f, lane)
+	return p, ok, nil
+}
+
+func (l *memoryLog) Headers(_ context.Context, f pagelog.Feed, yield func(pagelog.Page) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.pages {
+		if p.Feed == f {
+			if err := yield(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *memoryLog) State(_ context.Context, key string) ([]byte, uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state[key], l.revs[key], nil
+}
+
+func (l *memoryLog) PutState(_ context.Context, key string, data []byte, rev uint64) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.before != nil {
+		if err := l.before("state"); err != nil {
+			return 0, err
+		}
+	}
+	if l.revs[key] != rev {
+		return 0, pagelog.ErrConflict
+	}
+	l.seq++
+	l.state[key], l.revs[key] = slices.Clone(data), l.seq
+	if l.after != nil {
+		if err := l.after("state"); err != nil {
+			return 0, err
+		}
+	}
+	return l.seq, nil
+}
+
+// delivered counts how often each id is in the log.
+func (l *memoryLog) delivered() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := map[string]int{}
+	for _, p := range l.pages {
+		for _, r := range p.Records {
+			n[keyer{}.Key(r).ID]++
+		}
+	}
+	return n
+}
+
+var testFeed = pagelog.Feed{Connection: "acme", Source: "audit"}
+
+// source is one with a time field and, unless changed, a day of retention.
+func source(change func(*catalog.Source)) *catalog.Source {
+	s := &catalog.Source{
+		ID:      "audit",
+		Product: &catalog.Product{ID: "wiz"},
+		Window: catalog.Window{
+			Fields: []string{"timestamp"},
+			Slack:  catalog.Duration(time.Millisecond),
+		},
+	}
+	if change != nil {
+		change(s)
+	}
+	return s
+}
+
+// open gives a feed that begins an hour ago, with pages of ten.
+func open(t *testing.T, api Fetcher, log Log, change func(*Options)) *Feed {
+	t.Helper()
+	o := Options{
+		Feed:     testFeed,
+		Source:   source(nil),
+		Fetcher:  api,
+		Log:      log,
+		Keyer:    keyer{},
+		Start:    func(now time.Time) (time.Time, bool) { return now.Add(-time.Hour), true },
+		Interval: 5 * time.Minute,
+		Overlap:  10 * time.Minute,
+		PageSize: 10,
+		Logger:   slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+	if change != nil {
+		change(&o)
+	}
+	f, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatalf("open feed: %v", err)
+	}
+	return f
+}
+
+// wantAll fails unless every event that was ever visible is in the log once.
+func wantAll(t *testing.T, api *tenant, log *memoryLog) {
+	t.Helper()
+	got := log.delivered()
+	api.mu.Lock()
+	defer api.mu.Unlock()
+	missing, twice := 0, 0
+	for _, e := range api.events {
+		switch n := got[e.ID]; {
+		case n == 0:
+			missing++
+		case n > 1:
+			twice++
+		}
+		delete(got, e.ID)
+	}
+	if missing > 0 || twice > 0 || len(got) > 0 {
+		t.Fatalf("of %d events: %d missing, %d in the log more than once, %d unknown", len(api.events), missing, twice, len(got))
+	}
+}
+
+// spread makes n events, evenly over the span that ends at end.
+func spread(prefix string, n int, end time.Time, span time.Duration) []event {
+	events := make([]event, n)
+	for i := range events {
+		events[i] = event{ID: fmt.Sprintf("%s%d", prefix, i), Time: end.Add(-span * time.Duration(i+1) / time.Duration(n+1)).UTC()}
+	}
+	return events
+}
+
+// randomly makes n events within the span with, for some, equal timestamps and
+// a delay until they are visible of at most late.
+func randomly(r *rand.Rand, prefix string, n int, end time.Time, span, late time.Duration) []event {
+	events := spread(prefix, n, end, span)
+	for i := range events {
+		if i > 0 && r.IntN(4) == 0 {
+			events[i].Time = events[i-1].Time
+		}
+		events[i].visible = events[i].Time
+		if late > 0 && r.IntN(3) == 0 {
+			events[i].visible = events[i].Time.Add(rand.N(late))
+		}
+	}
+	return events
+}

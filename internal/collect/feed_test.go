@@ -1,0 +1,401 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"go.uber.org/goleak"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/fetch"
+	"github.com/trawlsec/trawl/internal/pagelog"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestOnceReadsEverythingOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)
+		f := open(t, api, log, nil)
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatalf("Once: %v", err)
+		}
+		wantAll(t, api, log)
+		if s := f.Status(); s.Counts.Records != 95 || s.Counts.Pages != 10 || s.State != StateIdle || s.Watermark.Before(time.Now().Add(-time.Second)) {
+			t.Errorf("status = %+v", s)
+		}
+		// A second run reads the overlap again and adds nothing.
+		time.Sleep(time.Minute)
+		again := open(t, api, log, nil)
+		if err := again.Once(t.Context()); err != nil {
+			t.Fatalf("second Once: %v", err)
+		}
+		wantAll(t, api, log)
+		if s := again.Status(); s.Counts.Duplicates == 0 || s.Counts.Records != 95 {
+			t.Errorf("status of the second run = %+v", s)
+		}
+	})
+}
+
+func TestStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		start func(time.Time) (time.Time, bool)
+		want  int
+	}{
+		"none: nothing of the past":       {func(time.Time) (time.Time, bool) { return time.Time{}, false }, 0},
+		"a duration":                      {func(now time.Time) (time.Time, bool) { return now.Add(-10 * time.Hour), true }, 10},
+		"older than the product's memory": {func(now time.Time) (time.Time, bool) { return now.Add(-1000 * time.Hour), true }, 24},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api, log := &tenant{}, newMemoryLog()
+				for h := range 100 {
+					api.add(event{ID: fmt.Sprint(h), Time: time.Now().Add(-time.Duration(h)*time.Hour - 30*time.Minute)})
+				}
+				f := open(t, api, log, func(o *Options) {
+					o.Start = c.start
+					o.Source = source(func(s *catalog.Source) { s.Window.Retention = catalog.Duration(24 * time.Hour) })
+				})
+				if err := f.Once(t.Context()); err != nil {
+					t.Fatalf("Once: %v", err)
+				}
+				if got := len(log.delivered()); got != c.want {
+					t.Errorf("%d records, want %d", got, c.want)
+				}
+				// What comes after the start arrives, whatever the start was, also after a restart.
+				time.Sleep(time.Minute)
+				api.add(event{ID: "new", Time: time.Now()})
+				time.Sleep(time.Minute)
+				if err := open(t, api, log, func(o *Options) { o.Start = c.start }).Once(t.Context()); err != nil {
+					t.Fatalf("second Once: %v", err)
+				}
+				if log.delivered()["new"] != 1 {
+					t.Error("the record after the start is missing")
+				}
+			})
+		})
+	}
+}
+
+// TestHardSlices are the ways in which an API keeps a slice from being read in
+// one walk.
+func TestHardSlices(t *testing.T) {
+	repeatOnce := func() func(r fetch.Request, p *fetch.Page) error {
+		n := 0
+		return func(r fetch.Request, p *fetch.Page) error {
+			if n++; n == 3 && p.More {
+				p.Cursor = r.Cursor
+			}
+			return nil
+		}
+	}
+	for name, set := range map[string]func(*tenant){
+		"cap with a true total":      func(a *tenant) { a.cap = 40 },
+		"cap with a saturated total": func(a *tenant) { a.cap, a.saturated = 40, true },
+		"cap without a total":        func(a *tenant) { a.cap, a.noTotal = 40, true },
+		"cursor repeated":            func(a *tenant) { a.fault = repeatOnce() },
+		"cursor repeated, no total":  func(a *tenant) { a.noTotal = true; a.fault = repeatOnce() },
+		"more pages but no cursor once": func(a *tenant) {
+			n := 0
+			a.fault = func(_ fetch.Request, p *fetch.Page) error {
+				n++
+				if n == 2 {
+					p.More, p.Cursor = true, nil
+				}
+				return nil
+			}
+		},
+		"page without records, and more": func(a *tenant) {
+			n := 0
+			a.fault = func(r fetch.Request, p *fetch.Page) error {
+				if n++; n%2 == 0 {
+					p.Records, p.More = nil, true
+					p.Cursor = jsontext.Value(fmt.Sprint(len(string(r.Cursor)))) // wherever it leads
+					if r.Cursor != nil {
+						p.Cursor = append(jsontext.Value(" "), r.Cursor...)
+					}
+				}
+				return nil
+			}
+		},
+		"a page is repeated": func(a *tenant) {
+			var last fetch.Page
+			n := 0
+			a.fault = func(_ fetch.Request, p *fetch.Page) error {
+				if n++; n == 4 {
+					p.Records = last.Records
+				}
+				last = *p
+				return nil
+			}
+		},
+		"pages shift because records appear": func(a *tenant) {
+			n := 0
+			a.fault = func(_ fetch.Request, _ *fetch.Page) error {
+				if n++; n < 10 {
+					a.events = append(a.events, event{ID: fmt.Sprint("shift", n), Time: time.Now().Add(-time.Minute), visible: time.Now()})
+				}
+				return nil
+			}
+		},
+		"records vanish from a page": func(a *tenant) {
+			n := 0
+			a.fault = func(_ fetch.Request, p *fetch.Page) error {
+				if n++; n == 2 {
+					p.Records = p.Records[:3]
+				}
+				return nil
+			}
+		},
+		"a body too large at first": func(a *tenant) {
+			a.fault = func(r fetch.Request, _ *fetch.Page) error {
+				if r.Size > 4 {
+					return &fetch.Error{Class: fetch.TooLarge}
+				}
+				return nil
+			}
+		},
+		"time-outs deep in a long slice": func(a *tenant) {
+			a.fault = func(r fetch.Request, _ *fetch.Page) error {
+				if len(r.Cursor) > 0 && string(r.Cursor) >= "50" && r.Until.Sub(r.Since) > 40*time.Minute {
+					return &fetch.Error{Class: fetch.Retry}
+				}
+				return nil
+			}
+		},
+		"the cursor expires": func(a *tenant) {
+			n := 0
+			a.fault = func(r fetch.Request, _ *fetch.Page) error {
+				if n++; n == 3 {
+					return &fetch.Error{Class: fetch.Permanent}
+				}
+				return nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api, log := &tenant{}, newMemoryLog()
+				api.add(spread("e", 200, time.Now(), 50*time.Minute)...)
+				set(api)
+				f := open(t, api, log, func(o *Options) {
+					o.Source = source(func(s *catalog.Source) { s.Paging.Cap = api.cap })
+				})
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan error, 1)
+				go func() { ended <- f.Run(ctx) }()
+				time.Sleep(2 * time.Hour)
+				stop()
+				if err := <-ended; err != nil {
+					t.Fatalf("Run: %v", err)
+				}
+				wantAll(t, api, log)
+				if s := f.Status(); len(s.Gaps) > 0 || time.Since(s.Watermark) > 6*time.Minute {
+					t.Errorf("status = %+v", s)
+				}
+			})
+		})
+	}
+}
+
+// TestGap: a total that is never reached is not taken for an end; the slice is
+// narrowed down, named, and read again each round, and the rest goes on.
+func TestGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		api.add(spread("e", 60, time.Now(), 50*time.Minute)...)
+		hidden := time.Now().Add(-20 * time.Minute)
+		hiding := true
+		api.fault = func(r fetch.Request, p *fetch.Page) error {
+			if hiding && hidden.After(r.Since) && hidden.Before(r.Until) {
+				p.Total++
+			}
+			return nil
+		}
+		f := open(t, api, log, nil)
+		err := f.Once(t.Context())
+		var incomplete *IncompleteError
+		if !errors.As(err, &incomplete) || incomplete.First.Until.Sub(incomplete.First.Since) > 2*time.Second ||
+			hidden.Before(incomplete.First.Since) || hidden.After(incomplete.First.Until) {
+			t.Fatalf("Once = %v", err)
+		}
+		wantAll(t, api, log)
+		if s := f.Status(); s.State != StateIncomplete || time.Since(s.Watermark) > time.Second {
+			t.Errorf("status = %+v", s)
+		}
+		hiding = false
+		time.Sleep(time.Minute)
+		api.add(event{ID: "found", Time: hidden})
+		if err := open(t, api, log, nil).Once(t.Context()); err != nil {
+			t.Fatalf("second Once: %v", err)
+		}
+		wantAll(t, api, log)
+	})
+}
+
+func TestErrorsThatStop(t *testing.T) {
+	for class, want := range map[fetch.Class]State{
+		fetch.Auth:      StateAuth,
+		fetch.Forbidden: StateForbidden,
+		fetch.Permanent: StateStopped,
+	} {
+		t.Run(string(class), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api, log := &tenant{}, newMemoryLog()
+				api.fault = func(fetch.Request, *fetch.Page) error { return &fetch.Error{Class: class, Message: "no"} }
+				f := open(t, api, log, nil)
+				err := f.Run(t.Context())
+				var stopped *Stopped
+				if !errors.As(err, &stopped) || f.Status().State != want || api.calls != 1 {
+					t.Errorf("Run = %v after %d calls, state %s", err, api.calls, f.Status().State)
+				}
+			})
+		})
+	}
+}
+
+func TestFenced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		api.add(spread("e", 35, time.Now(), 50*time.Minute)...)
+		stale := open(t, api, log, nil)
+		if err := open(t, api, log, nil).Once(t.Context()); err != nil {
+			t.Fatalf("Once: %v", err)
+		}
+		if err := stale.Once(t.Context()); !errors.Is(err, pagelog.ErrFenced) && !errors.Is(err, pagelog.ErrConflict) {
+			t.Errorf("the stale worker wrote: %v", err)
+		}
+		wantAll(t, api, log)
+	})
+}
+
+func TestPositionTools(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		api.add(spread("e", 35, time.Now(), 3*time.Hour)...)
+		f := open(t, api, log, nil)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- f.Run(ctx) }()
+		synctest.Wait()
+		hour := len(log.delivered())
+		if hour == 0 || hour == 35 {
+			t.Fatalf("%d records of the last hour", hour)
+		}
+		if err := f.Do(ctx, Rewind(time.Now().Add(-24*time.Hour))); err != nil {
+			t.Fatalf("rewind: %v", err)
+		}
+		synctest.Wait()
+		wantAll(t, api, log)
+		if err := f.Do(ctx, Pause); err != nil {
+			t.Fatalf("pause: %v", err)
+		}
+		calls := api.calls
+		time.Sleep(time.Hour)
+		if api.calls != calls || f.Status().State != StatePaused {
+			t.Errorf("a paused feed made %d calls, state %s", api.calls-calls, f.Status().State)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatalf("Run: %v", err)
+		}
+		f = open(t, api, log, nil) // a pause survives a restart
+		if f.Status().State != StatePaused {
+			t.Errorf("state after a restart: %s", f.Status().State)
+		}
+		if err := f.Do(t.Context(), Resume); err != nil {
+			t.Fatalf("resume: %v", err)
+		}
+		if err := f.Do(t.Context(), Reset); err != nil {
+			t.Fatalf("reset: %v", err)
+		}
+		f = open(t, api, log, func(o *Options) {
+			o.Start = func(now time.Time) (time.Time, bool) { return now.Add(-24 * time.Hour), true }
+		})
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatalf("Once: %v", err)
+		}
+		for id, n := range log.delivered() {
+			if n != 2 {
+				t.Fatalf("record %s is in the log %d times after a reset, want 2", id, n)
+			}
+		}
+	})
+}
+
+var errCrash = errors.New("crash")
+
+// TestNothingLost runs many lives of a feed: records are made all the while,
+// share timestamps and appear late, one answer in four fails or lies, and the
+// process dies before or after any write. At the end the log holds each record
+// once.
+func TestNothingLost(t *testing.T) {
+	lives := 150
+	if testing.Short() {
+		lives = 30
+	}
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := rand.New(rand.NewPCG(seed, 1))
+				api, log := &tenant{cap: []int{0, 40, 40, 40}[seed%4], saturated: seed%4 == 2, noTotal: seed%4 == 3}, newMemoryLog()
+				api.add(randomly(r, "past", 300, time.Now(), 50*time.Minute, 0)...)
+				api.fault = func(req fetch.Request, p *fetch.Page) error {
+					switch r.IntN(20) {
+					case 0, 1:
+						return &fetch.Error{Class: fetch.Retry}
+					case 2:
+						return &fetch.Error{Class: fetch.Throttle}
+					case 3:
+						if p.More && !api.noTotal {
+							p.Cursor = req.Cursor
+						}
+					case 4:
+						if !api.noTotal && len(p.Records) > 0 {
+							p.Records = p.Records[1:]
+						}
+					}
+					return nil
+				}
+				options := func(o *Options) {
+					o.Source = source(func(s *catalog.Source) { s.Paging.Cap = api.cap })
+				}
+				for life := range lives {
+					crash := func(string) error { return nil }
+					if at := r.IntN(12); at < 10 {
+						crash = func(string) error {
+							if at--; at < 0 {
+								return errCrash
+							}
+							return nil
+						}
+					}
+					log.before, log.after = nil, nil
+					if r.IntN(2) == 0 {
+						log.before = crash
+					} else {
+						log.after = crash
+					}
+					f := open(t, api, log, options)
+					ctx, stop := context.WithTimeout(t.Context(), time.Duration(1+r.IntN(10))*time.Minute)
+					_ = f.Run(ctx)
+					stop()
+					api.add(randomly(r, fmt.Sprint("life", life, "-"), r.IntN(12), time.Now(), 4*time.Minute, 4*time.Minute)...)
+				}
+				log.before, log.after, api.fault = nil, nil, nil
+				time.Sleep(9 * time.Minute) // the last late ones become visible
+				if err := open(t, api, log, options).Once(t.Context()); err != nil {
+					t.Fatalf("last Once: %v", err)
+				}
+				wantAll(t, api, log)
+			})
+		})
+	}
+}

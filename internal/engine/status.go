@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/trawlsec/trawl/internal/collect"
+	"github.com/trawlsec/trawl/internal/deliver"
+	"github.com/trawlsec/trawl/internal/fetch"
+	"github.com/trawlsec/trawl/internal/pagelog"
+)
+
+// Status is everything about an engine that people and monitoring look at.
+type Status struct {
+	Running     bool               `json:"running"` // a `trawl run` answered, not only what is stored
+	Started     time.Time          `json:"started,omitzero"`
+	Now         time.Time          `json:"now"`
+	Feeds       []FeedStatus       `json:"feeds"`
+	Connections []ConnectionStatus `json:"connections"`
+	Outputs     []OutputStatus     `json:"outputs"`
+	Log         pagelog.Stats      `json:"log"`
+}
+
+// FeedStatus is a feed's status with what follows from the moment of looking.
+type FeedStatus struct {
+	collect.Status
+	LagSeconds float64 `json:"lag_seconds"`
+}
+
+// ConnectionStatus counts the answers of a connection's API by class.
+type ConnectionStatus struct {
+	Name      string                `json:"name"`
+	Product   string                `json:"product"`
+	Requests  int64                 `json:"requests"`
+	Throttles int64                 `json:"throttles"`
+	Answers   map[fetch.Class]int64 `json:"answers"`
+}
+
+// OutputStatus is an output's delivery.
+type OutputStatus struct {
+	deliver.Status
+	PendingPages int `json:"pending_pages"`
+}
+
+// Status looks at everything once.
+func (e *Engine) Status(ctx context.Context) (Status, error) {
+	now := time.Now().UTC()
+	s := Status{Running: !e.opts.Offline, Started: e.started.UTC(), Now: now}
+	if e.opts.Offline {
+		s.Started = time.Time{}
+	}
+	for i, c := range e.connections {
+		cs := ConnectionStatus{Name: c.name, Product: e.cfg.Connections[i].Product.ID, Answers: c.counts()}
+		for _, n := range cs.Answers {
+			cs.Requests += n
+		}
+		cs.Throttles = cs.Answers[fetch.Throttle]
+		s.Connections = append(s.Connections, cs)
+		for _, f := range c.feeds {
+			fs := FeedStatus{Status: f.Status()}
+			fs.LagSeconds = fs.Lag(now).Seconds()
+			s.Feeds = append(s.Feeds, fs)
+		}
+	}
+	for _, o := range e.outputs {
+		pending, _, err := o.reader.Pending(ctx)
+		if err != nil {
+			return Status{}, fmt.Errorf("look at output %s: %w", o.name, err)
+		}
+		os := OutputStatus{Status: o.deliverer.Status(), PendingPages: pending}
+		s.Outputs = append(s.Outputs, os)
+	}
+	var err error
+	if s.Log, err = e.log.Stats(ctx); err != nil {
+		return Status{}, fmt.Errorf("look at log: %w", err)
+	}
+	return s, nil
+}
+
+// Healthy reports whether every feed and output does its work.
+func (s Status) Healthy() bool {
+	for _, f := range s.Feeds {
+		switch f.State {
+		case collect.StateIdle, collect.StateCollecting, collect.StatePaused:
+		default:
+			return false
+		}
+	}
+	for _, o := range s.Outputs {
+		if o.State != deliver.StateOK {
+			return false
+		}
+	}
+	return true
+}
