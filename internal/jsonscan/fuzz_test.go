@@ -33,8 +33,11 @@ func FuzzScan(f *testing.F) {
 			paths = append(paths, p)
 		}
 		out := make([][]byte, len(paths))
-		Compile(paths...).Scan(src, out)
+		whole := Compile(paths...).Scan(src, out)
 		valid := json.Valid(src)
+		if valid && !whole {
+			t.Fatalf("Scan finds %q cut off", src)
+		}
 		for i, p := range paths {
 			var got [][]byte
 			p.Each(src, func(raw []byte) bool {

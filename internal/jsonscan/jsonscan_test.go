@@ -125,33 +125,54 @@ func TestPathParts(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		path, rest string
-		parents    []string
+		parents    []string // with [] after those that must be lists
 	}{
 		{"a.b.c", ".", []string{"a", "a.b"}},
 		{"a", ".", nil},
 		{".", ".", nil},
-		{`a."b.c"[0].d[].e.f`, "[].e.f", []string{"a", `a."b.c"[0]`}},
-		{"a[n=x].v", ".", []string{"a[n=x]"}},
-		{`a["n m"="x ]"].v`, ".", []string{`a["n m"="x ]"]`}},
-		{"[].a", "[].a", nil},
+		{`a."b.c"[0].d[].e[].f`, "[].e[].f", []string{"a", `a."b.c"[]`, `a."b.c"[0]`, `a."b.c"[0].d[]`}},
+		{"a[n=x].v", ".", []string{"a[]", "a[n=x]"}},
+		{`a["n m"="x ]"].v`, ".", []string{"a[]", `a["n m"="x ]"]`}},
+		{"[].a", "[].a", []string{".[]"}},
+		{"[0].a", ".", []string{".[]", "[0]"}},
 	} {
 		p := path(t, tt.path)
-		rest := "."
-		if r := p.Rest(); len(r.steps) > 0 {
-			rest = textOf(r.steps)
-		}
-		if rest != tt.rest {
+		if rest := textOf(p.Rest().steps); rest != tt.rest {
 			t.Errorf("%s: rest %s, want %s", p, rest, tt.rest)
 		}
 		var parents []string
 		for _, q := range p.Parents() {
-			parents = append(parents, q.String())
-			if again := path(t, q.String()); textOf(again.steps) != q.String() {
-				t.Errorf("%s: parent %s reads back as %s", p, q, textOf(again.steps))
+			text := q.Path.String()
+			if again := path(t, text); textOf(again.steps) != text {
+				t.Errorf("%s: parent %s reads back as %s", p, text, textOf(again.steps))
 			}
+			if q.List {
+				text += "[]"
+			}
+			parents = append(parents, text)
 		}
 		if !slices.Equal(parents, tt.parents) {
 			t.Errorf("%s: parents %q, want %q", p, parents, tt.parents)
+		}
+	}
+}
+
+func TestScanReports(t *testing.T) {
+	t.Parallel()
+	plan := Compile(path(t, "a.b"), path(t, "c[0]"))
+	whole := `{"a":{"b":[1,"}"]},"c":[{"d":"]"},2],"e":{"f":{}}}`
+	out := make([][]byte, 2)
+	for i := range len(whole) {
+		if plan.Scan([]byte(whole[:i]), out) {
+			t.Errorf("%s passes for whole", whole[:i])
+		}
+	}
+	for src, want := range map[string]bool{
+		whole: true, " " + whole + "\n": true, whole + "}": false, whole + " 1": false,
+		`7`: true, `"x"`: true, `[]`: true, `[1`: false, `"x`: false, `{"a":[}`: false, `{"a"`: false, `{"a":`: false, `{]`: false, ``: false,
+	} {
+		if got := plan.Scan([]byte(src), out); got != want {
+			t.Errorf("%s: %v, want %v", src, got, want)
 		}
 	}
 }

@@ -157,23 +157,33 @@ func (p Path) Rest() Path {
 	return Path{text: p.text, steps: p.steps[i:]}
 }
 
-// Parents returns the paths to the objects that this path goes through by name,
-// up to its first [], outermost first: a and a.b of a.b.c. The whole value is
-// not among them.
-func (p Path) Parents() []Path {
-	var parents []Path
+// Parent is what a path goes through: a place where it needs an object, or a
+// list.
+type Parent struct {
+	Path Path
+	List bool
+}
+
+// Parents returns what this path goes through, outermost first, up to and with
+// the list of its first []: a as an object and a.b as a list, of a.b[].c. The
+// whole value is among them only where it has to be a list.
+func (p Path) Parents() []Parent {
+	var parents []Parent
 	for i, s := range p.steps {
+		if i > 0 || s.kind != stepKey {
+			parents = append(parents, Parent{Path{text: textOf(p.steps[:i]), steps: p.steps[:i]}, s.kind != stepKey})
+		}
 		if s.kind == stepEvery {
 			break
-		}
-		if s.kind == stepKey && i > 0 {
-			parents = append(parents, Path{text: textOf(p.steps[:i]), steps: p.steps[:i]})
 		}
 	}
 	return parents
 }
 
 func textOf(steps []step) string {
+	if len(steps) == 0 {
+		return "."
+	}
 	var b strings.Builder
 	for i, s := range steps {
 		switch s.kind {

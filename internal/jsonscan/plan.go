@@ -120,6 +120,7 @@ func (n *node) member(key []byte) *node {
 type state struct {
 	src  []byte
 	out  [][]byte
+	cut  bool      // an object or array that was read has no end
 	more []uint64  // seen, of plans with many nodes
 	seen [8]uint64 // which nodes have been met, by id
 }
@@ -129,16 +130,27 @@ type state struct {
 // with [] it is the value at the place of the first [], which is an array if
 // the record is as the path thinks; Path.Rest reads on from there. out must be
 // as long as the plan has paths.
-func (p *Plan) Scan(src []byte, out [][]byte) {
+//
+// Scan reports whether src is one value with its end and nothing after it. That
+// is no proof of valid JSON: it looks at brackets and quotes only, and only
+// where the plan's paths lead.
+func (p *Plan) Scan(src []byte, out [][]byte) bool {
 	out = out[:p.paths]
 	clear(out)
 	s := state{src: src, out: out}
 	if p.nodes > 64*len(s.seen) {
 		s.more = make([]uint64, (p.nodes+63)/64)
 	}
-	if i := skipSpace(src, 0); i < len(src) {
-		s.value(p.root, i)
+	i := skipSpace(src, 0)
+	if i >= len(src) {
+		return false
 	}
+	if s.src[i] == '"' {
+		_, _, ok := Text(src)
+		s.cut = !ok
+	}
+	i = s.value(p.root, i)
+	return !s.cut && skipSpace(src, i) == len(src)
 }
 
 // meet marks a node as met, and reports whether it was already.
@@ -193,6 +205,7 @@ func (s *state) object(n *node, i int) int {
 	for {
 		i = skipSpace(src, i)
 		if i >= len(src) {
+			s.cut = true
 			return len(src)
 		}
 		switch src[i] {
@@ -203,6 +216,7 @@ func (s *state) object(n *node, i int) int {
 			return i + 1
 		case '"':
 		default:
+			s.cut = true
 			return len(src)
 		}
 		end, escaped := skipString(src, i)
@@ -211,6 +225,7 @@ func (s *state) object(n *node, i int) int {
 			i = skipSpace(src, i+1)
 		}
 		if i >= len(src) {
+			s.cut = true
 			return len(src)
 		}
 		if escaped {
@@ -233,6 +248,7 @@ func (s *state) array(n *node, i int) int {
 			i = skipSpace(src, i+1)
 		}
 		if i >= len(src) {
+			s.cut = true
 			return len(src)
 		}
 		if src[i] == ']' {
