@@ -261,6 +261,24 @@ func TestAppendString(t *testing.T) {
 	}
 }
 
+func TestAppendRaw(t *testing.T) {
+	t.Parallel()
+	for raw, ok := range map[string]bool{
+		`""`: true, `"a"`: true, `"\u00e9\ud800\"\\"`: true, "\"0123456789\xff\"": true,
+		`"0123\x"`: false, `"\u12"`: false, `"\u12g4"`: false, "\"a\n\"": false, "\"0123456\x1f\"": false,
+		`"a`: false, `"a\"`: false, `1`: false, ``: false,
+	} {
+		got, gotOK := AppendRaw([]byte("x"), []byte(raw))
+		want := "x"
+		if ok {
+			want += raw
+		}
+		if string(got) != want || gotOK != ok {
+			t.Errorf("%s: %s %v, want %s %v", raw, got, gotOK, want, ok)
+		}
+	}
+}
+
 func TestKind(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]byte{

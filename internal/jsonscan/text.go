@@ -171,6 +171,57 @@ func special(w uint64) uint64 {
 	return (((w - lows*' ') &^ w) | w | same(w, '"') | same(w, '\\')) & highs
 }
 
+// AppendRaw appends a raw JSON string to dst byte for byte, if it is one: with
+// both quotes, no control characters and no unknown escapes. Otherwise it
+// returns dst as it was, and false. It does not look at the UTF-8.
+func AppendRaw(dst, raw []byte) ([]byte, bool) {
+	text, escaped, ok := Text(raw)
+	if !ok {
+		return dst, false
+	}
+	i := 0
+	for ; i+8 <= len(text); i += 8 {
+		w := load(text, i)
+		if (w-lows*' ')&^w&highs != 0 {
+			return dst, false
+		}
+	}
+	for ; i < len(text); i++ {
+		if text[i] < ' ' {
+			return dst, false
+		}
+	}
+	if escaped && !escapesValid(text) {
+		return dst, false
+	}
+	dst = append(dst, '"')
+	dst = append(dst, text...)
+	return append(dst, '"'), true
+}
+
+// escapesValid tells whether JSON knows all escapes of a string's text.
+func escapesValid(s []byte) bool {
+	for {
+		i := bytes.IndexByte(s, '\\')
+		if i < 0 {
+			return true
+		}
+		if s = s[i+1:]; len(s) == 0 {
+			return false
+		}
+		switch s[0] {
+		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		case 'u':
+			if hex4(s, 1) < 0 {
+				return false
+			}
+		default:
+			return false
+		}
+		s = s[1:]
+	}
+}
+
 const hexDigits = "0123456789abcdef"
 
 func appendEscape(dst []byte, c byte) []byte {
