@@ -330,6 +330,47 @@ func TestPositionTools(t *testing.T) {
 	})
 }
 
+// TestRevisit: what appears later than the overlap reaches is found by a
+// revisit, counted as late, and a revisit that finds nothing is proof.
+func TestRevisit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{cap: 40}, newMemoryLog()
+		api.add(spread("e", 100, time.Now(), 50*time.Minute)...)
+		revisit := func(o *Options) {
+			o.Revisit = []time.Duration{time.Hour, 24 * time.Hour}
+			o.Source = source(func(s *catalog.Source) { s.Paging.Cap = 40 })
+		}
+		f := open(t, api, log, revisit)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- f.Run(ctx) }()
+		time.Sleep(10 * time.Hour)
+		if s := f.Status(); s.Counts.Late != 0 || time.Since(s.CompleteTo) > 90*time.Minute {
+			t.Errorf("before late records: status = %+v", s)
+		}
+		halfAnHour, halfADay := time.Now(), time.Now().Add(time.Second)
+		api.add(event{ID: "late by half an hour", Time: halfAnHour, visible: halfAnHour.Add(30 * time.Minute)})
+		api.add(event{ID: "late by half a day", Time: halfADay, visible: halfADay.Add(12 * time.Hour)})
+		time.Sleep(10 * time.Hour)
+		if s := f.Status(); s.Counts.Late != 1 {
+			t.Errorf("after a record late by half an hour: status = %+v", s)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatalf("Run: %v", err)
+		}
+		time.Sleep(24 * time.Hour) // nobody runs; --once catches up, revisits too
+		f = open(t, api, log, revisit)
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatalf("Once: %v", err)
+		}
+		wantAll(t, api, log)
+		if s := f.Status(); s.Counts.Late != 2 || s.LatenessMax < 12*time.Hour {
+			t.Errorf("after a record late by half a day: status = %+v", s)
+		}
+	})
+}
+
 var errCrash = errors.New("crash")
 
 // TestNothingLost runs many lives of a feed: records are made all the while,
@@ -365,6 +406,7 @@ func TestNothingLost(t *testing.T) {
 					return nil
 				}
 				options := func(o *Options) {
+					o.Revisit = []time.Duration{time.Hour}
 					o.Source = source(func(s *catalog.Source) { s.Paging.Cap = api.cap })
 				}
 				for life := range lives {

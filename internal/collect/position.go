@@ -3,6 +3,7 @@ package collect
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -14,10 +15,17 @@ type Position struct {
 	Floor     time.Time `json:"floor,omitzero"`      // nothing before it is wanted: the start of the feed
 	Watermark time.Time `json:"watermark,omitzero"`  // all before it was read to its end
 	Round     time.Time `json:"round,omitzero"`      // watermark when the round under way began: new records before it are late
+	Created   time.Time `json:"created,omitzero"`    // when the feed was first read
 	Slices    []Slice   `json:"slices,omitempty"`    // what is left of the round; the first is being read
 	Gaps      []Slice   `json:"gaps,omitempty"`      // slices that could not be read to their end however small; read again every round
 	ForgetTo  uint64    `json:"forget_to,omitempty"` // ids in pages up to this sequence do not count as seen (set by reset)
 	Counts    Counts    `json:"counts"`              // since the feed began
+
+	// Of the revisit lane:
+	Age   time.Duration               `json:"age,omitempty"`   // of the round under way
+	Marks map[time.Duration]time.Time `json:"marks,omitempty"` // by age: all before was read again
+	Found int64                       `json:"found,omitempty"` // records that the round under way found missing
+	Proof time.Time                   `json:"proof,omitzero"`  // a revisit that found nothing missing reached up to here
 }
 
 // Counts add up what a lane did.
@@ -147,5 +155,6 @@ func decodePosition(b []byte) (Position, error) {
 func (p Position) clone() Position {
 	p.Slices = append([]Slice(nil), p.Slices...)
 	p.Gaps = append([]Slice(nil), p.Gaps...)
+	p.Marks = maps.Clone(p.Marks)
 	return p
 }

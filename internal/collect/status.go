@@ -37,6 +37,7 @@ type Status struct {
 	Reason      string        `json:"reason,omitempty"`
 	Since       time.Time     `json:"since"` // of the state
 	Watermark   time.Time     `json:"watermark,omitzero"`
+	CompleteTo  time.Time     `json:"complete_to,omitzero"` // a revisit up to here found nothing missing
 	LastSuccess time.Time     `json:"last_success,omitzero"`
 	Next        time.Time     `json:"next,omitzero"` // round or try
 	Counts      Counts        `json:"counts"`
@@ -62,16 +63,39 @@ func (f *Feed) Status() Status {
 	return f.status
 }
 
-// publish copies what the running goroutine knows to where Status reads it.
-func (f *Feed) publish() {
+// publish copies what the lane knows to where Status reads it.
+func (l *lane) publish() {
+	f := l.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := &f.status
-	s.Watermark, s.Counts, s.Slices = f.pos.Watermark, f.pos.Counts, len(f.pos.Slices)
-	s.Gaps = append([]Slice(nil), f.pos.Gaps...)
-	s.LatenessP50, s.LatenessP99, s.LatenessMax = f.saved.Lateness.Quantile(0.5), f.saved.Lateness.Quantile(0.99), f.saved.Lateness.Most
-	if s.LastSuccess.Before(f.saved.LastSuccess) {
-		s.LastSuccess = f.saved.LastSuccess
+	f.counts[l.name] = l.pos.Counts
+	s.Counts = Counts{}
+	for _, c := range f.counts {
+		s.Counts.Pages += c.Pages
+		s.Counts.Records += c.Records
+		s.Counts.Duplicates += c.Duplicates
+		s.Counts.Late += c.Late
+	}
+	if l.name == pagelog.Revisit {
+		s.CompleteTo = l.pos.Proof
+		return
+	}
+	f.created, f.floor = l.pos.Created, l.pos.Floor
+	s.Watermark, s.Slices = l.pos.Watermark, len(l.pos.Slices)
+	s.Gaps = append([]Slice(nil), l.pos.Gaps...)
+	s.LatenessP50, s.LatenessP99, s.LatenessMax = f.lateness.Quantile(0.5), f.lateness.Quantile(0.99), f.lateness.Most
+	if s.LastSuccess.Before(l.saved.LastSuccess) {
+		s.LastSuccess = l.saved.LastSuccess
+	}
+}
+
+// late notes how long after their time new records were received.
+func (f *Feed) late(delays []time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range delays {
+		f.lateness.add(d)
 	}
 }
 
@@ -83,14 +107,16 @@ func (f *Feed) setState(state State, reason string) {
 	f.status.Connection, f.status.Source = f.opts.Feed.Connection, f.opts.Feed.Source
 	f.status.State, f.status.Reason = state, reason
 	f.mu.Unlock()
-	f.publish()
 }
 
 // setError sets the state that an error means.
 func (f *Feed) setError(err error) {
 	state := StateRetrying
 	var answer *fetch.Error
+	var incomplete *IncompleteError
 	switch {
+	case errors.As(err, &incomplete):
+		state, err = StateIncomplete, errors.New(incomplete.reason())
 	case errors.As(err, &answer) && answer.Class == fetch.Auth:
 		state = StateAuth
 	case errors.As(err, &answer) && answer.Class == fetch.Forbidden:
@@ -136,15 +162,23 @@ func Pause(ctx context.Context, f *Feed) error { return f.setPaused(ctx, true) }
 // Resume undoes Pause.
 func Resume(ctx context.Context, f *Feed) error { return f.setPaused(ctx, false) }
 
+const pausedReason = "paused by `trawl feed pause`"
+
 func (f *Feed) setPaused(ctx context.Context, paused bool) error {
-	state := f.saved
-	state.Position, state.Paused = f.pos, paused
-	state.Position.Rev++
-	if err := f.put(ctx, state); err != nil {
+	l := f.live
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.fresh(ctx); err != nil {
 		return err
 	}
+	state := l.saved
+	state.Position, state.Paused = l.pos, paused
+	if err := l.put(ctx, state); err != nil {
+		return err
+	}
+	f.paused.Store(paused)
 	if paused {
-		f.setState(StatePaused, "paused by `trawl feed pause`")
+		f.setState(StatePaused, pausedReason)
 	} else {
 		f.setState(StateIdle, "")
 	}
@@ -159,41 +193,66 @@ func Rewind(t time.Time) Change {
 		if t.After(f.now()) {
 			return fmt.Errorf("rewind feed %s: %s is in the future", f.opts.Feed, t.Format(time.RFC3339))
 		}
-		next := f.pos.clone()
-		next.Slices, next.Watermark = nil, t
-		if t.Before(next.Floor) || next.Floor.IsZero() {
-			next.Floor = t
-		}
-		return f.jump(ctx, next)
+		f.live.mu.Lock()
+		defer f.live.mu.Unlock()
+		return f.live.jump(ctx, func(next *Position) {
+			next.Slices, next.Watermark = nil, t
+			if t.Before(next.Floor) || next.Floor.IsZero() {
+				next.Floor = t
+			}
+			if next.Created.IsZero() {
+				next.Created = f.now().UTC()
+			}
+		})
 	}
 }
 
 // Reset makes a feed begin as if it were new: at its configured start, and
 // with no record known, so that all are delivered again.
 func Reset(ctx context.Context, f *Feed) error {
-	newest := f.seq
+	for _, l := range []*lane{f.live, f.revisit} {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
+	var newest uint64
 	if err := f.opts.Log.Headers(ctx, f.opts.Feed, func(p pagelog.Page) error {
 		newest = max(newest, p.Seq)
 		return nil
 	}); err != nil {
 		return fmt.Errorf("reset feed %s: %w", f.opts.Feed, err)
 	}
-	f.known = ids{}
-	return f.jump(ctx, Position{Rev: f.pos.Rev, ForgetTo: newest, Counts: f.pos.Counts})
-}
-
-func (f *Feed) jump(ctx context.Context, next Position) error {
-	f.newWalk()
-	f.began = time.Time{}
-	if err := f.save(ctx, next); err != nil {
-		return err
+	for _, l := range []*lane{f.live, f.revisit} {
+		if err := l.jump(ctx, func(p *Position) { *p = Position{Rev: p.Rev, ForgetTo: newest, Counts: p.Counts} }); err != nil {
+			return err
+		}
 	}
-	f.failedAt = ""
+	f.forget.Store(newest)
+	f.commit.Lock()
+	defer f.commit.Unlock()
+	f.known = ids{}
 	return nil
 }
 
-// Position is where the feed stands. It must not be running.
-func (f *Feed) Position() Position { return f.pos.clone() }
+// jump moves the lane by hand.
+func (l *lane) jump(ctx context.Context, change func(*Position)) error {
+	if l.stale {
+		if err := l.load(ctx); err != nil {
+			return err
+		}
+	}
+	next := l.pos.clone()
+	change(&next)
+	l.newWalk()
+	l.began, l.failedAt = time.Time{}, ""
+	return l.save(ctx, next)
+}
+
+// Position is where the live lane stands.
+func (f *Feed) Position() Position {
+	f.live.mu.Lock()
+	defer f.live.mu.Unlock()
+	return f.live.pos.clone()
+}
 
 // Stopped is an error after which a feed does not go on by itself.
 type Stopped struct {

@@ -23,63 +23,73 @@ const (
 
 // step reads one page of the first slice, moves the position accordingly and
 // commits both.
-func (f *Feed) step(ctx context.Context) error {
-	slice := f.pos.first()
-	slack := f.opts.Source.Window.Slack.Std()
+func (l *lane) step(ctx context.Context) error {
+	if err := l.fresh(ctx); err != nil {
+		return err
+	}
+	slice := l.pos.first()
+	if slice == nil {
+		return nil // it was read before a write whose outcome only now is known
+	}
+	opts := l.feed.opts
+	slack := opts.Source.Window.Slack.Std()
 	hold, release := withGrace(ctx, pageGrace)
-	page, err := f.opts.Fetcher.Page(hold, fetch.Request{
-		Source: f.opts.Source,
+	page, err := opts.Fetcher.Page(hold, fetch.Request{
+		Source: opts.Source,
 		Since:  slice.Since.Add(-slack),
 		Until:  slice.Until.Add(slack),
-		Field:  f.opts.Source.Window.Fields[slice.Field],
+		Field:  opts.Source.Window.Fields[slice.Field],
 		Cursor: slice.Cursor,
-		Size:   f.size,
-		Filter: f.opts.Filter,
+		Size:   l.size,
+		Filter: opts.Filter,
+		Low:    l.name != pagelog.Live,
 	})
 	release()
 	if err != nil {
-		return f.failed(ctx, err)
+		return l.failed(ctx, err)
 	}
-	f.failedAt = ""
-	next := f.pos.clone()
-	batch := f.pick(page, &next)
-	f.move(&next, page, batch.distinct)
-	return f.commit(ctx, *slice, batch, next)
+	l.failedAt = ""
+	l.feed.commit.Lock()
+	defer l.feed.commit.Unlock()
+	next := l.pos.clone()
+	batch := l.pick(page, &next)
+	l.move(&next, page, batch.distinct)
+	return l.commit(ctx, *slice, batch, next)
 }
 
 // batch is what a page holds that the log does not.
 type batch struct {
-	page        pagelog.Page
-	distinct    int // records not met before in this walk
-	lateness    []time.Duration
-	fresh       []uint64 // all hashes of the page that the walk had not met
-	firstOfFeed bool
+	page     pagelog.Page
+	lateness []time.Duration // of the new records
+	distinct int             // records that the walk had not met, new or known
+	met      []uint64        // their hashes
 }
 
 // pick separates the page's new records from the known ones and counts both.
-func (f *Feed) pick(page *fetch.Page, next *Position) batch {
+func (l *lane) pick(page *fetch.Page, next *Position) batch {
 	b := batch{page: pagelog.Page{
-		Feed:    f.opts.Feed,
-		Lane:    pagelog.Live,
+		Feed:    l.feed.opts.Feed,
+		Lane:    l.name,
 		Fetched: page.Fetched,
 		Hashes:  make([]uint64, 0, len(page.Records)),
 		Records: make([][]byte, 0, len(page.Records)),
 	}}
-	catchingUp := next.Round.Equal(next.Floor) // the first round: nothing can be late yet
+	// What the first round of a feed finds was made before anyone looked: it
+	// says nothing about how late records become visible.
+	catchingUp := l.name == pagelog.Live && next.Round.Equal(next.Floor)
 	inPage := make(ids, len(page.Records))
 	for _, record := range page.Records {
-		key := f.opts.Keyer.Key(record)
+		key := l.feed.opts.Keyer.Key(record)
 		h := key.Hash()
-		if !f.walk.has(h) && !inPage.has(h) {
-			b.distinct++
-			b.fresh = append(b.fresh, h)
+		repeated := inPage.has(h)
+		inPage.add(h)
+		if !repeated && !l.walk.has(h) {
+			b.met = append(b.met, h)
 		}
-		if f.known.has(h) || inPage.has(h) {
+		if repeated || l.feed.known.has(h) {
 			b.page.Counts.Duplicates++
-			inPage.add(h)
 			continue
 		}
-		inPage.add(h)
 		b.page.Hashes = append(b.page.Hashes, h)
 		b.page.Records = append(b.page.Records, record)
 		if key.Time.IsZero() {
@@ -91,11 +101,12 @@ func (f *Feed) pick(page *fetch.Page, next *Position) batch {
 		b.page.LastTime = later(b.page.LastTime, key.Time)
 		if !catchingUp {
 			b.lateness = append(b.lateness, page.Fetched.Sub(key.Time))
-			if key.Time.Before(next.Round) {
+			if l.name == pagelog.Revisit || key.Time.Before(next.Round) {
 				b.page.Counts.Late++
 			}
 		}
 	}
+	b.distinct = len(b.met)
 	b.page.Counts.Received = len(page.Records)
 	next.Counts.Records += int64(len(b.page.Records))
 	next.Counts.Duplicates += int64(b.page.Counts.Duplicates)
@@ -105,43 +116,43 @@ func (f *Feed) pick(page *fetch.Page, next *Position) batch {
 
 // move decides what a page means for the slice: read on, done, walk it again,
 // cut it, or give it up as a gap.
-func (f *Feed) move(next *Position, page *fetch.Page, distinct int) {
+func (l *lane) move(next *Position, page *fetch.Page, distinct int) {
 	s := next.first()
 	s.Seen += distinct
 	if len(page.Records) > 0 {
-		f.empty = 0
+		l.empty = 0
 	} else {
-		f.empty++
+		l.empty++
 	}
-	limit := f.opts.Source.Paging.Cap
+	limit := l.feed.opts.Source.Paging.Cap
 	capped := limit > 0 && (s.Seen >= limit || page.Total >= limit)
 	if capped && next.cut(leastCapped) {
-		f.log.Debug("slice cut: more records than one query yields", "since", s.Since, "until", s.Until, "total", page.Total, "cap", limit)
+		l.feed.log.Debug("slice cut: more records than one query yields", "since", s.Since, "until", s.Until, "total", page.Total, "cap", limit)
 		return
 	}
-	_, repeated := f.cursors[string(page.Cursor)]
+	_, repeated := l.cursors[string(page.Cursor)]
 	switch {
 	case page.More && page.Cursor == nil:
-		f.short(next, "the API says that there are more pages and gives no cursor for them")
+		l.short(next, "the API says that there are more pages and gives no cursor for them")
 	case page.More && repeated:
-		f.short(next, "the API gives the same cursor again")
-	case page.More && f.empty >= mostEmptyPages:
-		f.short(next, fmt.Sprintf("the API gave %d pages in a row without a record", f.empty))
+		l.short(next, "the API gives the same cursor again")
+	case page.More && l.empty >= mostEmptyPages:
+		l.short(next, fmt.Sprintf("the API gave %d pages in a row without a record", l.empty))
 	case page.More:
 		s.Cursor = page.Cursor
 	case capped:
 		next.giveUp(fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", limit))
 	case page.Total >= 0 && s.Seen < page.Total:
-		f.short(next, fmt.Sprintf("the API counts %d records and gave %d", page.Total, s.Seen))
+		l.short(next, fmt.Sprintf("the API counts %d records and gave %d", page.Total, s.Seen))
 	default:
 		next.done()
 	}
 }
 
 // short handles a walk that ended before the slice did.
-func (f *Feed) short(next *Position, why string) {
+func (l *lane) short(next *Position, why string) {
 	s := next.first()
-	f.log.Warn("slice not complete", "since", s.Since, "until", s.Until, "reason", why, "walk", s.Walks+1)
+	l.feed.log.Warn("slice not complete", "since", s.Since, "until", s.Until, "reason", why, "walk", s.Walks+1)
 	if s.Walks < walksBeforeCut {
 		next.again()
 		return
@@ -153,13 +164,13 @@ func (f *Feed) short(next *Position, why string) {
 
 // commit writes the new records with the position behind them; without new
 // records only a position that changed by more than its cursor is written.
-func (f *Feed) commit(ctx context.Context, read Slice, b batch, next Position) error {
+func (l *lane) commit(ctx context.Context, read Slice, b batch, next Position) error {
 	now := next.first()
 	walking := now != nil && now.is(&read)
 	if len(b.page.Records) == 0 {
 		if walking {
-			f.pos = next
-		} else if err := f.save(ctx, next); err != nil {
+			l.pos = next
+		} else if err := l.save(ctx, next); err != nil {
 			return err
 		}
 	} else {
@@ -170,51 +181,49 @@ func (f *Feed) commit(ctx context.Context, read Slice, b batch, next Position) e
 			return err
 		}
 		b.page.Position, b.page.Since, b.page.Until = position, read.Since, read.Until
-		seq, err := f.append(ctx, b.page)
+		seq, err := l.append(ctx, b.page)
 		if err != nil {
 			return err
 		}
-		f.seq, f.pos = seq, next
+		l.seq, l.pos = seq, next
 		for _, h := range b.page.Hashes {
-			f.known.add(h)
+			l.feed.known.add(h)
 		}
-		for _, d := range b.lateness {
-			f.saved.Lateness.add(d)
-		}
+		l.feed.late(b.lateness)
 	}
 	if walking {
-		for _, h := range b.fresh {
-			f.walk.add(h)
+		for _, h := range b.met {
+			l.walk.add(h)
 		}
 		if now.Cursor != nil {
-			f.cursors[string(now.Cursor)] = struct{}{}
+			l.cursors[string(now.Cursor)] = struct{}{}
 		}
 	} else {
-		f.newWalk()
+		l.newWalk()
 	}
-	f.publish()
+	l.publish()
 	return nil
 }
 
 // append writes a page and waits while the log is full.
-func (f *Feed) append(ctx context.Context, p pagelog.Page) (uint64, error) {
+func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 	for {
 		hold, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
-		seq, err := f.opts.Log.Append(hold, p, f.seq)
+		seq, err := l.feed.opts.Log.Append(hold, p, l.seq)
 		cancel()
 		if !errors.Is(err, pagelog.ErrFull) {
 			if err != nil {
-				f.stale = true
-				return 0, fmt.Errorf("commit page of feed %s: %w", f.opts.Feed, err)
+				l.stale = true
+				return 0, fmt.Errorf("commit page of feed %s: %w", l.feed.opts.Feed, err)
 			}
 			return seq, nil
 		}
-		f.setState(StateFull, "the log is full: an output is behind, or log.max_bytes is too small")
+		l.feed.setState(StateFull, "the log is full: an output is behind, or log.max_bytes is too small")
 		timer := time.NewTimer(fullRetry)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return 0, fmt.Errorf("commit page of feed %s: %w", f.opts.Feed, err)
+			return 0, fmt.Errorf("commit page of feed %s: %w", l.feed.opts.Feed, err)
 		case <-timer.C:
 		}
 	}
@@ -222,41 +231,41 @@ func (f *Feed) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 
 // failed decides what a failed page means. nil: the position was changed so
 // that reading can go on.
-func (f *Feed) failed(ctx context.Context, err error) error {
+func (l *lane) failed(ctx context.Context, err error) error {
 	var answer *fetch.Error
 	if !errors.As(err, &answer) || ctx.Err() != nil {
 		return err
 	}
-	slice := f.pos.first()
-	next := f.pos.clone()
+	slice := l.pos.first()
+	next := l.pos.clone()
 	at := fmt.Sprint(slice.Since, slice.Until, slice.Field, string(slice.Cursor))
-	again := f.failedAt == at
-	f.failedAt = at
+	again := l.failedAt == at
+	l.failedAt = at
 	switch answer.Class {
 	case fetch.TooLarge:
-		if f.size <= 1 {
-			return &Stopped{Feed: f.opts.Feed, Err: err}
+		if l.size <= 1 {
+			return &Stopped{Feed: l.feed.opts.Feed, Err: err}
 		}
-		f.size = max(f.size/2, 1)
-		f.log.Warn("page larger than http.max_body: asking for smaller ones", "page_size", f.size)
+		l.size = max(l.size/2, 1)
+		l.feed.log.Warn("page larger than http.max_body: asking for smaller ones", "page_size", l.size)
 		next.Slices[0].Cursor, next.Slices[0].Seen = nil, 0
 	case fetch.Permanent:
 		// The product may have forgotten a cursor that is older than a restart.
 		if slice.Cursor == nil || again {
-			return &Stopped{Feed: f.opts.Feed, Err: err}
+			return &Stopped{Feed: l.feed.opts.Feed, Err: err}
 		}
 		next.again()
 	case fetch.Forbidden, fetch.Auth:
-		return &Stopped{Feed: f.opts.Feed, Err: err}
+		return &Stopped{Feed: l.feed.opts.Feed, Err: err}
 	default:
 		// Failing twice at the same place deep in a slice: shorter slices get by.
 		if slice.Cursor == nil || !again || !next.cut(leastIncomplete) {
 			return err
 		}
-		f.log.Warn("slice fails at the same place: cut in two", "since", slice.Since, "until", slice.Until)
+		l.feed.log.Warn("slice fails at the same place: cut in two", "since", slice.Since, "until", slice.Until)
 	}
-	f.newWalk()
-	return f.save(ctx, next)
+	l.newWalk()
+	return l.save(ctx, next)
 }
 
 // withGrace gives a context that ends d after ctx does, so that what is in

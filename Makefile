@@ -1,0 +1,40 @@
+# Everything a change goes through. `make` alone lists the targets.
+
+GO ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.2.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
+FUZZTIME ?= 20s
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race lint vuln fuzz bench
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build ./bin/trawl
+	$(GO) build -trimpath -o bin/trawl ./cmd/trawl
+
+test: ## run all tests
+	$(GO) test ./...
+
+race: ## run all tests under the race detector
+	$(GO) test -race ./...
+
+lint: ## gofmt, vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+vuln: ## known vulnerabilities of what is built in (needs the network)
+	$(GO) run $(GOVULNCHECK) ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (20s)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+bench: ## the figures of README.md: the mapper alone, and run --once against a plain program
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/jsonscan ./internal/ecs ./internal/fetch ./internal/pagelog ./internal/output ./internal/deliver
+	$(GO) run ./internal/bench

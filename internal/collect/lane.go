@@ -1,0 +1,197 @@
+package collect
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/trawlsec/trawl/internal/pagelog"
+)
+
+// lane is one of the ways in which a feed is read, with a position of its own.
+// Its methods are called with mu held.
+type lane struct {
+	feed *Feed
+	name pagelog.Lane
+
+	mu       sync.Mutex
+	pos      Position
+	saved    savedState
+	stateRev uint64 // of the state entry; 0: there is none
+	seq      uint64 // of the lane's last page in the log
+	walk     ids    // records of the walk under way
+	cursors  map[string]struct{}
+	empty    int       // pages in a row without a record
+	size     int       // records a page
+	failedAt string    // slice and cursor at which the last try failed
+	began    time.Time // of the last round
+	stale    bool      // a write failed, so that the log may hold more than is known here
+}
+
+// savedState is a lane's entry in the state bucket. Paused and Lateness are
+// the feed's and stand in the live lane's entry.
+type savedState struct {
+	Position    Position  `json:"position"`
+	Paused      bool      `json:"paused,omitempty"`
+	LastSuccess time.Time `json:"last_success,omitzero"`
+	Lateness    Lateness  `json:"lateness"`
+}
+
+func newLane(f *Feed, name pagelog.Lane) *lane {
+	l := &lane{feed: f, name: name, size: f.opts.PageSize}
+	l.newWalk()
+	return l
+}
+
+// stateKey is where the lane's entry stands in the log's state bucket.
+func (l *lane) stateKey() string {
+	f := l.feed.opts.Feed
+	return "feed/" + f.Connection + "/" + f.Source + "/" + string(l.name)
+}
+
+// load takes the later of the last page's position and the state entry's.
+func (l *lane) load(ctx context.Context) error {
+	feed := l.feed.opts.Feed
+	data, rev, err := l.feed.opts.Log.State(ctx, l.stateKey())
+	if err != nil {
+		return fmt.Errorf("read state of feed %s: %w", feed, err)
+	}
+	l.saved, l.stateRev, l.seq = savedState{}, rev, 0
+	if rev > 0 {
+		if err := json.Unmarshal(data, &l.saved); err != nil {
+			return &DamagedError{Feed: feed, What: "state entry of its " + string(l.name) + " lane", Err: err}
+		}
+	}
+	l.pos = l.saved.Position
+	last, ok, err := l.feed.opts.Log.Last(ctx, feed, l.name)
+	if err != nil {
+		return fmt.Errorf("read last page of feed %s: %w", feed, err)
+	}
+	if ok {
+		l.seq = last.Seq
+		p, err := decodePosition(last.Position)
+		if err != nil {
+			return &DamagedError{Feed: feed, What: fmt.Sprintf("page %d", last.Seq), Err: err}
+		}
+		if p.Rev > l.pos.Rev {
+			l.pos = p
+			if p.first() == nil {
+				l.saved.LastSuccess = last.Fetched
+			}
+		}
+	}
+	l.feed.forget.Store(max(l.feed.forget.Load(), l.pos.ForgetTo))
+	l.newWalk()
+	if under := l.pos.first(); under != nil && under.Cursor != nil {
+		l.cursors[string(under.Cursor)] = struct{}{}
+	}
+	l.stale = false
+	return nil
+}
+
+// reload brings the lane and the ids to what the log says after a write whose
+// outcome is not known.
+func (l *lane) reload(ctx context.Context) error {
+	if err := l.load(ctx); err != nil {
+		return err
+	}
+	f := l.feed
+	f.commit.Lock()
+	defer f.commit.Unlock()
+	return f.loadIDs(ctx, l)
+}
+
+// isOfWalk reports whether a page of the log was read in the walk under way.
+func (l *lane) isOfWalk(p pagelog.Page) bool {
+	under := l.pos.first()
+	if under == nil || under.Cursor == nil || !p.Since.Equal(under.Since) || !p.Until.Equal(under.Until) {
+		return false
+	}
+	position, err := decodePosition(p.Position)
+	return err == nil && position.first() != nil && position.first().is(under)
+}
+
+// newWalk forgets what was seen of a slice.
+func (l *lane) newWalk() {
+	l.walk, l.cursors, l.empty = ids{}, map[string]struct{}{}, 0
+}
+
+// plan begins a round of the live lane, which reads up to now.
+func (l *lane) plan(ctx context.Context) error {
+	if err := l.fresh(ctx); err != nil {
+		return err
+	}
+	opts, log := l.feed.opts, l.feed.log
+	now := l.feed.now().UTC().Truncate(time.Microsecond)
+	l.began = now
+	next := l.pos.clone()
+	oldest := time.Time{}
+	if r := opts.Source.Window.Retention.Std(); r > 0 {
+		oldest = now.Add(-r)
+	}
+	if next.Watermark.IsZero() {
+		start, ok := opts.Start(now)
+		if !ok {
+			start = now
+		}
+		start = start.UTC().Truncate(time.Microsecond)
+		next.Floor, next.Created = later(start, oldest), now
+		if start.Before(oldest) {
+			log.Warn("start is before what the product keeps; reading from there", "start", start, "kept_from", oldest)
+		}
+		next.Watermark = next.Floor
+	}
+	since := later(next.Watermark.Add(-opts.Overlap), later(next.Floor, oldest))
+	if oldest.After(next.Watermark) {
+		log.Error("the feed stood still for longer than the product keeps records; what lies between is lost",
+			"from", next.Watermark, "to", oldest)
+	}
+	if now.After(since) {
+		next.begin(since, now, len(opts.Source.Window.Fields))
+	}
+	l.newWalk()
+	return l.save(ctx, next)
+}
+
+// fresh makes sure that the lane knows what the log holds.
+func (l *lane) fresh(ctx context.Context) error {
+	if !l.stale {
+		return nil
+	}
+	return l.reload(ctx)
+}
+
+// save writes a position that moved without a page.
+func (l *lane) save(ctx context.Context, next Position) error {
+	next.Rev++
+	state := l.saved
+	state.Position = next
+	if next.first() == nil {
+		state.LastSuccess = l.feed.now().UTC()
+	}
+	return l.put(ctx, state)
+}
+
+func (l *lane) put(ctx context.Context, state savedState) error {
+	if l.name == pagelog.Live {
+		l.feed.mu.Lock()
+		state.Lateness = l.feed.lateness
+		l.feed.mu.Unlock()
+	}
+	data, err := json.Marshal(state)
+	if err != nil {
+		return fmt.Errorf("encode state of feed %s: %w", l.feed.opts.Feed, err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	rev, err := l.feed.opts.Log.PutState(ctx, l.stateKey(), data, l.stateRev)
+	if err != nil {
+		l.stale = true
+		return fmt.Errorf("write state of feed %s: %w", l.feed.opts.Feed, err)
+	}
+	l.saved, l.stateRev, l.pos = state, rev, state.Position
+	l.publish()
+	return nil
+}

@@ -1,0 +1,125 @@
+package collect
+
+import (
+	"context"
+	"time"
+)
+
+// The revisit lane reads windows again once they have reached an age: what
+// became visible too late for the overlap is found then, and a round that finds
+// nothing is evidence that nothing is missing. Each age has a mark up to which
+// its windows were read again; a round moves one mark.
+
+// revisitEvery is how far an age's mark falls behind before a round is due.
+func (f *Feed) revisitEvery(age time.Duration) time.Duration {
+	return max(f.opts.Interval, age/4)
+}
+
+// runRevisits does the revisits that are due until ctx ends.
+func (f *Feed) runRevisits(ctx context.Context) {
+	if len(f.opts.Revisit) == 0 {
+		return
+	}
+	failures := 0
+	for {
+		wait := f.opts.Interval
+		if !f.paused.Load() {
+			if err := f.revisitDue(ctx); err != nil && ctx.Err() == nil {
+				failures++
+				wait = backoff(failures, f.opts.Interval)
+				f.log.Warn("revisit failed, trying again", "error", err, "in", wait)
+			} else {
+				failures = 0
+			}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// revisitDue finishes the round under way and does those that are due.
+func (f *Feed) revisitDue(ctx context.Context) error {
+	l := f.revisit
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ctx.Err() == nil && !f.paused.Load() {
+		if l.pos.first() == nil {
+			due, err := l.planRevisit(ctx)
+			if err != nil || !due {
+				return err
+			}
+		}
+		if err := l.step(ctx); err != nil {
+			return err
+		}
+		if l.pos.first() == nil {
+			if err := l.revisited(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// planRevisit begins the round of the first age that is due.
+func (l *lane) planRevisit(ctx context.Context) (due bool, err error) {
+	if err := l.fresh(ctx); err != nil {
+		return false, err
+	}
+	f := l.feed
+	now := f.now().UTC().Truncate(time.Microsecond)
+	watermark, created, floor := f.bounds()
+	if created.IsZero() {
+		return false, nil // the feed was never read
+	}
+	for _, age := range f.opts.Revisit {
+		mark, ok := l.pos.Marks[age]
+		if !ok {
+			// What lay further back when the feed began was first read when it was old enough.
+			mark = later(created.Add(-age), floor)
+		}
+		until := now.Add(-age)
+		if watermark.Before(until) {
+			until = watermark
+		}
+		if until.Sub(mark) < f.revisitEvery(age) {
+			continue
+		}
+		next := l.pos.clone()
+		next.Floor, next.Watermark, next.Age, next.Found = mark, mark, age, next.Counts.Records
+		next.begin(mark, until, len(f.opts.Source.Window.Fields))
+		l.newWalk()
+		return true, l.save(ctx, next)
+	}
+	return false, nil
+}
+
+// bounds are what a revisit needs to know of the live lane, as it was last
+// published: the live lane may be reading.
+func (f *Feed) bounds() (watermark, created, floor time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status.Watermark, f.created, f.floor
+}
+
+// revisited notes the end of a round.
+func (l *lane) revisited(ctx context.Context) error {
+	next := l.pos.clone()
+	found := next.Counts.Records - next.Found
+	next.Found = 0
+	if next.Marks == nil {
+		next.Marks = map[time.Duration]time.Time{}
+	}
+	next.Marks[next.Age] = next.Watermark
+	if found > 0 {
+		l.feed.log.Warn("a revisit found records that became visible after their time had been read", "records", found, "age", next.Age)
+	} else if len(next.Gaps) == 0 {
+		next.Proof = later(next.Proof, next.Watermark)
+	}
+	return l.save(ctx, next)
+}
