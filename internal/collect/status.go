@@ -77,6 +77,7 @@ func (l *lane) publish() {
 		s.Counts.Duplicates += c.Duplicates
 		s.Counts.Late += c.Late
 	}
+	s.LatenessP50, s.LatenessP99, s.LatenessMax = f.lateness.Quantile(0.5), f.lateness.Quantile(0.99), f.lateness.Most
 	if l.name == pagelog.Revisit {
 		s.CompleteTo = l.pos.Proof
 		return
@@ -84,7 +85,6 @@ func (l *lane) publish() {
 	f.created, f.floor = l.pos.Created, l.pos.Floor
 	s.Watermark, s.Slices = l.pos.Watermark, len(l.pos.Slices)
 	s.Gaps = append([]Slice(nil), l.pos.Gaps...)
-	s.LatenessP50, s.LatenessP99, s.LatenessMax = f.lateness.Quantile(0.5), f.lateness.Quantile(0.99), f.lateness.Most
 	if s.LastSuccess.Before(l.saved.LastSuccess) {
 		s.LastSuccess = l.saved.LastSuccess
 	}
