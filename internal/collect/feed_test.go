@@ -276,6 +276,36 @@ func TestFenced(t *testing.T) {
 	})
 }
 
+// TestWriteWithUnknownOutcome: a write that was done but whose success was not
+// heard of must neither stall the feed nor repeat a record.
+func TestWriteWithUnknownOutcome(t *testing.T) {
+	for _, what := range []string{"page", "state"} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api, log := &tenant{}, newMemoryLog()
+				api.add(spread("e", 35, time.Now(), 50*time.Minute)...)
+				times := 0
+				log.after = func(written string) error {
+					if times++; written == what && times < 4 {
+						return errCrash
+					}
+					return nil
+				}
+				f := open(t, api, log, nil)
+				ctx, stop := context.WithTimeout(t.Context(), time.Hour)
+				defer stop()
+				if err := f.Run(ctx); err != nil {
+					t.Fatalf("Run: %v", err)
+				}
+				wantAll(t, api, log)
+				if s := f.Status(); s.State != StateIdle {
+					t.Errorf("status = %+v", s)
+				}
+			})
+		})
+	}
+}
+
 func TestPositionTools(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
