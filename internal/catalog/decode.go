@@ -5,6 +5,7 @@ package catalog
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -122,7 +123,7 @@ func collect(fsys fs.FS, files map[string]map[string]file) error {
 	}
 	folders, err := fs.ReadDir(fsys, ".")
 	if err != nil {
-		return fmt.Errorf("read catalogue %s: %w", prefix, err)
+		return readError(prefix, err)
 	}
 	for _, folder := range folders {
 		if !folder.IsDir() || strings.HasPrefix(folder.Name(), ".") || folder.Name() == "testdata" {
@@ -130,7 +131,7 @@ func collect(fsys fs.FS, files map[string]map[string]file) error {
 		}
 		members, err := fs.ReadDir(fsys, folder.Name())
 		if err != nil {
-			return fmt.Errorf("read catalogue %s: %w", prefix, err)
+			return readError(path.Join(prefix, folder.Name()), err)
 		}
 		for _, m := range members {
 			if m.IsDir() || (path.Ext(m.Name()) != ".yaml" && path.Ext(m.Name()) != ".yml") {
@@ -148,6 +149,15 @@ func collect(fsys fs.FS, files map[string]map[string]file) error {
 		}
 	}
 	return nil
+}
+
+// readError names the folder once, and as people know it.
+func readError(name string, err error) error {
+	var inner *fs.PathError
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	return fmt.Errorf("read catalogue %s: %w", name, err)
 }
 
 // loadProduct reads one folder's files.

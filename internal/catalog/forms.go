@@ -60,7 +60,7 @@ func (d *Duration) UnmarshalNode(n strictyaml.Node) {
 	}
 	parsed, err := ParseDuration(text)
 	if err != nil {
-		n.Mistake("%v", err)
+		n.Mistake("%q is not a duration; write 30s, 5m, 24h or 180d", n.Raw())
 		return
 	}
 	*d = parsed

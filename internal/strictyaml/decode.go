@@ -23,27 +23,12 @@ type Unmarshaler interface{ UnmarshalNode(n Node) }
 func (n Node) Decode(into any) { n.decode(reflect.ValueOf(into).Elem()) }
 
 func (n Node) decode(v reflect.Value) {
-	if n.doc.nodes++; n.depth > maxDepth || n.doc.nodes > maxNodes {
-		if n.depth > maxDepth || n.doc.nodes == maxNodes+1 {
-			n.Mistake("nested too deeply, or too many aliases; write it plainly")
-		}
+	if n.tooMuch() || !n.known() {
 		return
 	}
-	if !n.known() {
-		return
-	}
-	if pos := position(n.ast); pos != nil {
-		n.doc.marks[joinPath(n.path)] = pos
-	}
+	n.doc.marks[joinPath(n.path)] = n.ast
 	if u, ok := v.Addr().Interface().(Unmarshaler); ok {
 		u.UnmarshalNode(n)
-		return
-	}
-	if v.Kind() == reflect.Pointer {
-		if v.IsNil() {
-			v.Set(reflect.New(v.Type().Elem()))
-		}
-		n.decode(v.Elem())
 		return
 	}
 	kind := n.Kind()
@@ -51,6 +36,11 @@ func (n Node) decode(v reflect.Value) {
 		return
 	}
 	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		n.decode(v.Elem())
 	case reflect.Struct:
 		if n.wants(Map, kind) {
 			n.decodeStruct(v)
@@ -76,6 +66,15 @@ func (n Node) decode(v reflect.Value) {
 			n.decodeScalar(v)
 		}
 	}
+}
+
+// tooMuch counts the node, and tells when the document goes beyond the limits.
+func (n Node) tooMuch() bool {
+	if n.doc.nodes++; n.depth > maxDepth || n.doc.nodes > maxNodes {
+		n.Mistake("nested too deeply, or too many aliases; write it plainly")
+		n.doc.overflow = true
+	}
+	return n.doc.overflow
 }
 
 // known notes aliases of nothing, and tags, which have no use here.
@@ -179,11 +178,7 @@ func (n Node) decodeScalar(v reflect.Value) {
 // Any gives the node as nil, string, bool, int64, float64, []any or
 // map[string]any. Only plain scalars are numbers and booleans.
 func (n Node) Any() any {
-	if n.doc.nodes++; n.depth > maxDepth || n.doc.nodes > maxNodes {
-		n.Mistake("nested too deeply, or too many aliases; write it plainly")
-		return nil
-	}
-	if !n.known() {
+	if n.tooMuch() || !n.known() {
 		return nil
 	}
 	switch n.Kind() {
@@ -198,9 +193,7 @@ func (n Node) Any() any {
 	case Map:
 		object := map[string]any{}
 		for _, m := range n.Members() {
-			if pos := position(m.Value.ast); pos != nil {
-				n.doc.marks[joinPath(m.Value.path)] = pos
-			}
+			n.doc.marks[joinPath(m.Value.path)] = m.Value.ast
 			object[m.Key] = m.Value.Any()
 		}
 		return object
@@ -216,16 +209,16 @@ func (n Node) Any() any {
 		if i, err := strconv.ParseInt(text, 10, 64); err == nil {
 			return i
 		}
-		n.Mistake("%s is not a whole number of 64 bits; quote it to make it text", text)
+		n.Mistake("%s is not a whole number of 64 bits; quote it to make it text", n.Raw())
 		return nil
 	case *ast.FloatNode:
 		if f, err := strconv.ParseFloat(text, 64); err == nil {
 			return f
 		}
-		n.Mistake("%s is not a number of 64 bits; quote it to make it text", text)
+		n.Mistake("%s is not a number of 64 bits; quote it to make it text", n.Raw())
 		return nil
 	case *ast.InfinityNode, *ast.NanNode:
-		n.Mistake("%s has no form in JSON; quote it to make it text", text)
+		n.Mistake("%s has no form in JSON; quote it to make it text", n.Raw())
 		return nil
 	}
 	return text

@@ -27,16 +27,17 @@ type Document struct {
 	file     string
 	root     ast.Node // nil: nothing but comments
 	anchors  map[string]ast.Node
-	marks    map[string]*token.Position // where values stand, by path
-	failed   map[string]bool            // paths of values that could not be decoded
+	marks    map[string]ast.Node // values, by path
+	failed   map[string]bool     // paths of values that could not be decoded
 	mistakes Mistakes
 	nodes    int
+	overflow bool // the limits were passed, which has been noted as the last mistake
 }
 
 // Parse reads a file's syntax. What is wrong with it is among the document's
 // mistakes, and Decode then adds nothing.
 func Parse(file string, src []byte) *Document {
-	d := &Document{file: file, anchors: map[string]ast.Node{}, marks: map[string]*token.Position{}, failed: map[string]bool{}}
+	d := &Document{file: file, anchors: map[string]ast.Node{}, marks: map[string]ast.Node{}, failed: map[string]bool{}}
 	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
 	// Keys that are there twice are looked for while decoding: the parser would stop at the first.
 	parsed, err := parser.ParseBytes(src, 0, parser.AllowDuplicateMapKey())
@@ -80,7 +81,7 @@ func (d *Document) Root() Node { return Node{doc: d, ast: d.root} }
 
 // Decode reads the document into a pointer, as [Node.Decode] does.
 func (d *Document) Decode(into any) {
-	if len(d.mistakes) > 0 {
+	if d.root == nil && len(d.mistakes) > 0 {
 		return
 	}
 	d.Root().Decode(into)
@@ -108,15 +109,28 @@ func (p Place) Mistake(format string, args ...any) {
 		if p.doc.failed[joinPath(p.path[:n])] && n > 0 {
 			return
 		}
-		pos = p.doc.marks[joinPath(p.path[:n])]
+		pos = position(p.doc.marks[joinPath(p.path[:n])])
 	}
 	p.doc.mistake(pos, strings.Join(p.path, "."), format, args...)
+}
+
+// Raw is the text of the single value at the place as it stands in the file,
+// for messages that must not show what Document.Expand made of it.
+func (p Place) Raw() string {
+	node := Node{doc: p.doc, ast: p.doc.marks[joinPath(p.path)]}
+	if node.Kind() != Scalar {
+		return ""
+	}
+	return node.Raw()
 }
 
 // Mistakes are all those noted so far.
 func (d *Document) Mistakes() Mistakes { return d.mistakes }
 
 func (d *Document) mistake(pos *token.Position, path, format string, args ...any) {
+	if d.overflow {
+		return
+	}
 	m := Mistake{File: d.file, Text: fmt.Sprintf(format, args...)}
 	if path != "" {
 		m.Text = path + ": " + m.Text
@@ -275,8 +289,7 @@ func (n Node) Members() []Member {
 // merged are the members that a "<<" with this value brings in.
 func (n Node) merged() []Member {
 	switch {
-	case n.depth > maxDepth:
-		n.Mistake("nested too deeply")
+	case n.tooMuch():
 		return nil
 	case n.Kind() == Map:
 		return n.Members()

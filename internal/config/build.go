@@ -1,0 +1,291 @@
+package config
+
+import (
+	"crypto/x509"
+	"errors"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/strictyaml"
+)
+
+// place is where a check notes its mistakes.
+type place struct{ strictyaml.Place }
+
+func (p place) at(path ...string) place { return place{p.At(path...)} }
+
+// builder turns the file into the configuration, and checks it on the way.
+type builder struct {
+	in     expander
+	now    time.Time
+	file   file
+	config *Config
+}
+
+// nameForm is what connections and outputs may be called: names stand in
+// subjects of the log, in file names and in labels.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+func (b *builder) build(top place) {
+	f := b.file
+	if f.DataDir == "" {
+		top.at("data_dir").Mistake("must not be empty; write a folder, or leave the key out for ./trawl-data")
+	}
+	if _, port, err := net.SplitHostPort(f.Listen); f.Listen != "" && (err != nil || !isPort(port)) {
+		top.at("listen").Mistake("must be host:port, as in 127.0.0.1:8686, or \"\" for none")
+	}
+	if f.Log.MaxBytes < 1<<20 {
+		top.at("log", "max_bytes").Mistake("must be at least 1MiB")
+	}
+	if f.Log.MaxAge <= 0 {
+		top.at("log", "max_age").Mistake("must be more than 0")
+	}
+	for _, server := range strings.Split(f.Log.URL.Reveal(), ",") {
+		u, err := url.Parse(strings.TrimSpace(server))
+		if !f.Log.URL.IsZero() && (err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme)) {
+			top.at("log", "url").Mistake("must be addresses of NATS servers, as in nats://a:4222,nats://b:4222, or \"\" for the embedded log")
+			break
+		}
+	}
+	if len(f.Connections) == 0 {
+		top.at("connections").Mistake("needs at least one connection")
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Connections)) {
+		at := top.at("connections", name)
+		at.name(name)
+		b.config.Connections = append(b.config.Connections, b.connection(at, name, f.Connections[name]))
+	}
+	if len(f.Outputs) == 0 {
+		top.at("outputs").Mistake("needs at least one output")
+	}
+	paths := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(f.Outputs)) {
+		at := top.at("outputs", name)
+		at.name(name)
+		out := b.output(at, name, f.Outputs[name])
+		if other, taken := paths[out.Path]; taken && out.Path != "" {
+			at.at("path").Mistake("output %s writes to this path too; give each its own", other)
+		}
+		paths[out.Path] = name
+		b.config.Outputs = append(b.config.Outputs, out)
+	}
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
+}
+
+func (p place) name(name string) {
+	if !nameForm.MatchString(name) {
+		p.Mistake("%q can't be a name; use letters, digits, and _ . -", name)
+	}
+}
+
+// oneOf checks a word against those known. It shows the word as it stands in the file.
+func (p place) oneOf(word string, known ...string) {
+	if !slices.Contains(known, word) {
+		p.Mistake("%q is not known here; known: %s", p.Raw(), strings.Join(known, ", "))
+	}
+}
+
+func (b *builder) connection(at place, name string, f connectionFile) Connection {
+	c := Connection{Name: name, Settings: &Settings{values: f.Settings, expand: b.in.expand}}
+	c.HTTP = HTTP{ProxyURL: f.HTTP.ProxyURL, CAFile: b.in.path(f.HTTP.CAFile), Timeout: f.HTTP.Timeout.Std(), MaxBody: int64(f.HTTP.MaxBody)}
+	b.http(at.at("http"), c.HTTP)
+	if f.Rate.PerSecond != nil && *f.Rate.PerSecond <= 0 {
+		at.at("rate_limit", "requests_per_second").Mistake("must be more than 0")
+	}
+	if f.Rate.Burst != nil && *f.Rate.Burst < 1 {
+		at.at("rate_limit", "burst").Mistake("must be at least 1")
+	}
+	if b.config.Catalogue == nil || f.Product == "" {
+		return c
+	}
+	product, err := b.config.Catalogue.Product(f.Product)
+	if err != nil {
+		var unknown *catalog.UnknownError
+		errors.As(err, &unknown)
+		at.at("product").oneOf(f.Product, unknown.Known...)
+		return c
+	}
+	c.Product = product
+	c.Rate = product.Rate
+	if f.Rate.PerSecond != nil {
+		c.Rate.PerSecond = *f.Rate.PerSecond
+	}
+	if f.Rate.Burst != nil {
+		c.Rate.Burst = *f.Rate.Burst
+	}
+	c.Settings.known = product.Settings
+	b.settings(at.at("settings"), product, f.Settings)
+	if len(f.Sources) == 0 {
+		f.Sources = map[string]feedFile{}
+		for id := range product.Sources {
+			f.Sources[id] = feedFile{}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(f.Sources)) {
+		at := at.at("sources", id)
+		source, ok := product.Sources[id]
+		if !ok {
+			at.Mistake("%s has no source of this name; known: %s", product.ID, strings.Join(slices.Sorted(maps.Keys(product.Sources)), ", "))
+			continue
+		}
+		c.Feeds = append(c.Feeds, b.feed(at, name, source, f.Sources[id]))
+	}
+	return c
+}
+
+func (b *builder) http(at place, h HTTP) {
+	if h.Timeout <= 0 {
+		at.at("timeout").Mistake("must be more than 0")
+	}
+	if h.MaxBody < 1<<10 {
+		at.at("max_body").Mistake("must be at least 1KiB")
+	}
+	u, err := url.Parse(h.ProxyURL.Reveal())
+	if !h.ProxyURL.IsZero() && (err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme)) {
+		at.at("proxy_url").Mistake("must be an address, as in http://proxy.example:3128")
+	}
+	if h.CAFile == "" {
+		return
+	}
+	pem, err := os.ReadFile(h.CAFile)
+	if err != nil {
+		at.at("ca_file").Mistake("%v", err)
+	} else if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		at.at("ca_file").Mistake("holds no certificate in PEM form")
+	}
+}
+
+// settings checks a connection's settings against those that its product has.
+func (b *builder) settings(at place, product *catalog.Product, values map[string]settingValue) {
+	for _, name := range slices.Sorted(maps.Keys(product.Settings)) {
+		setting := product.Settings[name]
+		if v, ok := values[name]; setting.Required && (!ok || v.kind == strictyaml.Null) {
+			advice := ""
+			if setting.Env != "" {
+				advice = ", as in " + name + ": ${env:" + setting.Env + "}"
+			}
+			at.at(name).Mistake("is missing; add it%s (%s)", advice, setting.About)
+		}
+	}
+	for name, v := range values {
+		at := at.at(name)
+		setting, known := product.Settings[name]
+		switch {
+		case !known:
+			at.Mistake("%s has no setting of this name; %s", product.ID, strictyaml.Suggest(name, slices.Collect(maps.Keys(product.Settings))))
+		case v.kind == strictyaml.Null:
+		case setting.Type == "map":
+			if v.kind != strictyaml.Map {
+				at.Mistake("must be a mapping, as in {key: value}; this is %s", v.kind)
+			}
+			for key, text := range v.form {
+				if _, err := b.in.expand(text.Reveal()); err != nil {
+					at.at(key).Mistake("%v", err)
+				}
+			}
+		case v.kind != strictyaml.Scalar:
+			at.Mistake("must be a single value; this is %s", v.kind)
+		default:
+			b.setting(at, setting, v.text)
+		}
+	}
+}
+
+func (b *builder) setting(at place, setting catalog.Setting, text Secret) {
+	value, err := b.in.expand(text.Reveal())
+	switch {
+	case err != nil:
+		at.Mistake("%v", err)
+	case value == "" && setting.Required:
+		at.Mistake("must not be empty (%s)", setting.About)
+	case value != "":
+		if err := setting.Check(value); err != nil {
+			at.Mistake("%v (%s)", err, setting.About)
+		}
+	}
+}
+
+func (b *builder) feed(at place, connection string, source *catalog.Source, f feedFile) Feed {
+	w := source.Window
+	feed := Feed{Connection: connection, Source: source, Start: f.Start, Filter: f.Filter}
+	feed.Interval = pick(f.Interval, w.Interval).Std()
+	feed.Overlap = pick(f.Overlap, w.Overlap).Std()
+	feed.PageSize = pick(f.PageSize, source.Paging.Size)
+	if feed.Interval <= 0 {
+		at.at("interval").Mistake("must be more than 0")
+	}
+	if feed.Overlap <= 0 {
+		at.at("overlap").Mistake("must be more than 0: records become visible late")
+	}
+	if feed.PageSize < 1 || feed.PageSize > source.Paging.MaxSize {
+		at.at("page_size").Mistake("must be 1 to %d, which is the most that %s takes", source.Paging.MaxSize, source.FullName())
+	}
+	if start, ok := f.Start.At(b.now); ok && start.After(b.now) {
+		at.at("start").Mistake("lies in the future; leave it out to start at the present")
+	}
+	if len(f.Filter) > 0 && source.Request.Filter == "" {
+		at.at("filter").Mistake("%s can't be filtered; leave it out", source.FullName())
+	}
+	b.revisit(at, &feed, f.Revisit)
+	return feed
+}
+
+// revisit checks the ages at which a feed's windows are read again.
+func (b *builder) revisit(at place, feed *Feed, own []catalog.Duration) {
+	ages := own
+	if own == nil {
+		ages = feed.Source.Window.Revisit
+	}
+	for i, age := range ages {
+		if own != nil && (age.Std() <= feed.Overlap || (i > 0 && age <= ages[i-1])) {
+			at.at("revisit", strconv.Itoa(i)).Mistake("ages have to grow, and to be more than overlap, %v", catalog.Duration(feed.Overlap))
+		}
+		// Beyond max_age the log no longer knows which records it had.
+		if limit := b.file.Log.MaxAge; limit > 0 && age >= limit {
+			at.at("revisit", strconv.Itoa(i)).Mistake("windows are read again %v later, when the log no longer tells duplicates; raise log.max_age (%v), or set lower ages", age, limit)
+		}
+		feed.Revisit = append(feed.Revisit, age.Std())
+	}
+}
+
+// pick is the file's value if it has one.
+func pick[T any](set *T, otherwise T) T {
+	if set != nil {
+		return *set
+	}
+	return otherwise
+}
+
+func (b *builder) output(at place, name string, f outputFile) Output {
+	out := Output{
+		Name: name, Type: f.Type, Path: b.in.path(f.Path), Schema: f.Schema, Original: f.Original,
+		Rotate: Rotate{Size: int64(f.Rotate.Size), Age: f.Rotate.Age.Std()}, Compress: f.Compress,
+	}
+	if f.Type != "" {
+		at.at("type").oneOf(f.Type, "file")
+	}
+	at.at("schema").oneOf(f.Schema, "ecs", "raw")
+	at.at("compress").oneOf(f.Compress, "none", "gzip", "zstd")
+	if f.Type != "file" {
+		return out
+	}
+	if f.Path == "" {
+		at.at("path").Mistake("is missing; write the file's path, or \"-\" for the standard output")
+	}
+	if f.Path == "-" && f.Rotate != (rotateFile{}) {
+		at.at("rotate").Mistake("the standard output can't be rotated; leave it out")
+	}
+	return out
+}

@@ -1,0 +1,112 @@
+// Package config reads trawl.yaml: defaults, then a strict decoding, then
+// checks, with every mistake reported at once and where it stands.
+package config
+
+import (
+	"time"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/strictyaml"
+)
+
+// Mistakes are all that is wrong with a configuration, each "file:line:column:
+// what is wrong and what to do".
+type Mistakes = strictyaml.Mistakes
+
+// Config is a configuration that has been checked. Relative paths of the file
+// are relative to its folder, and made so here.
+type Config struct {
+	Path        string // of the file
+	DataDir     string // state, log, lake
+	Listen      string // host:port of the console, metrics and health; "" for none
+	CatalogDir  string // the user's own catalogue; "" for none
+	Log         Log
+	Connections []Connection // by name
+	Outputs     []Output     // by name
+	Catalogue   *catalog.Catalogue
+}
+
+// Log is where pages are kept.
+type Log struct {
+	URL      Secret        // of a NATS cluster; empty: embedded. It may hold a password
+	MaxBytes int64         // how much the log may hold
+	MaxAge   time.Duration // how long pages stay for replay and for telling duplicates
+}
+
+// Connection is one configured account of a product.
+type Connection struct {
+	Name     string
+	Product  *catalog.Product
+	Settings *Settings
+	Rate     catalog.RateLimit
+	HTTP     HTTP
+	Feeds    []Feed // by source
+}
+
+// HTTP says how a connection's requests are sent.
+type HTTP struct {
+	ProxyURL Secret        // empty: none but that of the environment. It may hold a password
+	CAFile   string        // certificates to trust besides the system's; "" for none
+	Timeout  time.Duration // of a request with its answer
+	MaxBody  int64         // bytes of an answer
+}
+
+// Feed is a source of a connection.
+type Feed struct {
+	Connection string
+	Source     *catalog.Source
+	Start      Start
+	Interval   time.Duration
+	Overlap    time.Duration
+	PageSize   int             // records a page
+	Revisit    []time.Duration // ages at which windows are read again, growing
+	Filter     map[string]any  // in the product's own terms; nil for none
+}
+
+// Name is the feed's name as users write it: wiz-prod/audit.
+func (f Feed) Name() string { return f.Connection + "/" + f.Source.ID }
+
+// Start is where a feed's first reading begins. The zero Start is the present.
+type Start struct {
+	ago time.Duration
+	at  time.Time
+}
+
+// At is the time to begin at, if it is not the present.
+func (s Start) At(now time.Time) (t time.Time, ok bool) {
+	switch {
+	case !s.at.IsZero():
+		return s.at, true
+	case s.ago > 0:
+		return now.Add(-s.ago), true
+	}
+	return now, false
+}
+
+// String is the start as users write it; "" for the present.
+func (s Start) String() string {
+	switch {
+	case !s.at.IsZero():
+		return s.at.Format(time.RFC3339Nano)
+	case s.ago > 0:
+		return catalog.Duration(s.ago).String()
+	}
+	return ""
+}
+
+// Output is where documents are delivered.
+type Output struct {
+	Name     string
+	Type     string // file
+	Path     string // of a file; "-" for the standard output
+	Schema   string // ecs or raw
+	Original bool   // whether documents have event.original
+	Rotate   Rotate
+	Compress string // none, gzip or zstd
+}
+
+// Rotate says when a file is closed and the next one begun. Zero: never.
+type Rotate struct {
+	Size int64         // bytes
+	Age  time.Duration //
+}
