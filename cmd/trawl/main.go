@@ -1,0 +1,223 @@
+// Command trawl collects the audit logs and findings of SaaS products. Each
+// verb stands in a file of its own; `trawl help` lists them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/config"
+)
+
+// The exit statuses.
+const (
+	exitDone    = 0
+	exitFailed  = 1 // a feed, an output, a check or a record failed
+	exitMisused = 2 // flags or configuration
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is the whole command, with its exit status. SIGINT and SIGTERM ask it to
+// stop; the second one ends it at once.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		select {
+		case <-signals:
+			cancel()
+		case <-ctx.Done():
+			return
+		}
+		if _, again := <-signals; again {
+			os.Exit(exitFailed)
+		}
+	}()
+	defer close(signals)
+
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := a.command()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errReported):
+		return exitFailed
+	}
+	fmt.Fprintln(stderr, "trawl: "+strings.TrimSuffix(err.Error(), "\n"))
+	if isMisuse(err) {
+		return exitMisused
+	}
+	return exitFailed
+}
+
+// app is what the verbs share: the streams and the flags that all of them take.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	config    string
+	quiet     bool
+	format    string
+	logFormat string
+	logLevel  string
+}
+
+// command is the whole command tree.
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "trawl",
+		Short: "Collect the audit logs and findings of SaaS products, and lose none",
+		Long: "Trawl pulls the audit logs and security findings of SaaS products, loses none of them,\n" +
+			"turns each record into an ECS document and delivers it.\n\n" +
+			"Start with `trawl demo`, which needs no account, or with `trawl init`.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		CompletionOptions: cobra.CompletionOptions{
+			HiddenDefaultCmd: true,
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.config, "config", "c", "", "configuration `FILE` (default ./trawl.yaml, then $XDG_CONFIG_HOME/trawl/trawl.yaml)")
+	flags.BoolVarP(&a.quiet, "quiet", "q", false, "no progress, and of the log only warnings")
+	flags.StringVar(&a.logFormat, "log-format", "text", "log lines as text or json")
+	flags.StringVar(&a.logLevel, "log-level", "info", "least level that is logged: debug, info, warn or error")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return misuse(fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath()))
+	})
+	root.AddGroup(
+		&cobra.Group{ID: "start", Title: "Getting started:"},
+		&cobra.Group{ID: "collect", Title: "Collecting:"},
+		&cobra.Group{ID: "data", Title: "Records and products:"},
+	)
+	add := func(group string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("start", a.demoCommand(), a.initCommand(), a.checkCommand())
+	add("collect", a.runCommand(), a.statusCommand(), a.feedCommand())
+	add("data", a.normalizeCommand(), a.catalogCommand())
+	root.AddCommand(a.versionCommand())
+	markMisuse(root)
+	return root
+}
+
+// markMisuse makes wrong arguments exit with the status of misuse.
+func markMisuse(cmd *cobra.Command) {
+	if args := cmd.Args; args != nil {
+		cmd.Args = func(cmd *cobra.Command, given []string) error {
+			if err := args(cmd, given); err != nil {
+				return misuse(fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath()))
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		markMisuse(c)
+	}
+}
+
+// errReported is a failure that the verb has already told about.
+var errReported = errors.New("failed")
+
+// misuseError is a mistake in flags, arguments or configuration.
+type misuseError struct{ err error }
+
+func (e *misuseError) Error() string { return e.err.Error() }
+func (e *misuseError) Unwrap() error { return e.err }
+
+func misuse(err error) error { return &misuseError{err} }
+
+func isMisuse(err error) bool {
+	var m *misuseError
+	return errors.As(err, &m)
+}
+
+// load reads the configuration; what is wrong with it is misuse.
+func (a *app) load() (*config.Config, error) {
+	path, err := config.Find(a.config)
+	if err != nil {
+		return nil, misuse(fmt.Errorf("%w; `trawl init` writes one", err))
+	}
+	cfg, err := config.Load(path, loadCatalogue)
+	if err != nil {
+		return nil, misuse(err)
+	}
+	return cfg, nil
+}
+
+// formatFlag adds --format to a verb that lists something.
+func (a *app) formatFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.format, "format", "table", "table or json")
+	before := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if a.format != "table" && a.format != "json" {
+			return misuse(fmt.Errorf("--format is %q; it can be table or json", a.format))
+		}
+		if before != nil {
+			return before(cmd, args)
+		}
+		return nil
+	}
+}
+
+// logger writes log lines to stderr.
+func (a *app) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
+		return nil, misuse(fmt.Errorf("--log-level is %q; it can be debug, info, warn or error", a.logLevel))
+	}
+	if a.quiet {
+		level = max(level, slog.LevelWarn)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch a.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(a.stderr, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(a.stderr, options)), nil
+	}
+	return nil, misuse(fmt.Errorf("--log-format is %q; it can be text or json", a.logFormat))
+}
+
+// terminal gives the width of a stream that is a terminal; 0 for others.
+func terminal(stream any) int {
+	f, ok := stream.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 {
+		return 80
+	}
+	return width
+}
+
+// loadCatalogue reads the embedded catalogue and, over it, the folder dir
+// unless that is empty.
+func loadCatalogue(dir string) (*catalog.Catalogue, error) {
+	return nil, fmt.Errorf("load %s", dir)
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trawlsec/trawl/internal/config"
+	"github.com/trawlsec/trawl/internal/console"
+	"github.com/trawlsec/trawl/internal/engine"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	var once bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Collect and deliver until stopped",
+		Long: "Reads every feed of the configuration at its interval and delivers to every output, until\n" +
+			"SIGINT or SIGTERM: then the page in hand is finished and what is delivered is acknowledged.\n" +
+			"It can be stopped at any moment, also with SIGKILL, and goes on where it was.",
+		Example: "  trawl run\n  trawl run --once   # bring every feed to the present, deliver, exit",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			logger, err := a.logger()
+			if err != nil {
+				return err
+			}
+			return a.collect(cmd.Context(), cfg, logger, once)
+		},
+	}
+	cmd.Flags().BoolVar(&once, "once", false, "bring every feed to the present, deliver everything, exit")
+	return cmd
+}
+
+// collect runs the engine with everything around it: the control socket, the
+// address for monitoring, progress for people.
+func (a *app) collect(ctx context.Context, cfg *config.Config, logger *slog.Logger, once bool) (err error) {
+	limitMemory()
+	e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, UserAgent: userAgent()})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	stopControl, err := console.Control(cfg.DataDir, e)
+	if err != nil {
+		return err
+	}
+	defer stopControl()
+	if once {
+		progress := a.startProgress(e)
+		err := e.Once(ctx)
+		progress.stop()
+		if err != nil {
+			return err
+		}
+		return a.summary(ctx, e)
+	}
+	stopServing, err := serve(cfg.Listen, console.Handler(e), logger)
+	if err != nil {
+		return err
+	}
+	defer stopServing()
+	logger.Info("trawl started", "version", version(), "feeds", cfg.FeedCount(), "outputs", len(cfg.Outputs), "data_dir", cfg.DataDir)
+	err = e.Run(ctx)
+	logger.Info("trawl stopped")
+	return err
+}
+
+// summary says in one line what a run brought.
+func (a *app) summary(ctx context.Context, e *engine.Engine) error {
+	if a.quiet {
+		return nil
+	}
+	s, err := e.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var received, documents int64
+	for _, f := range s.Feeds {
+		received += f.Counts.Records
+	}
+	for _, o := range s.Outputs {
+		documents += o.Documents
+	}
+	fmt.Fprintf(a.stderr, "%d feed(s) up to date: %d records in all, %d documents delivered now\n", len(s.Feeds), received, documents)
+	return nil
+}
+
+// serve answers monitoring on address until stop is called; an empty address
+// is no address.
+func serve(address string, handler http.Handler, logger *slog.Logger) (stop func(), err error) {
+	if address == "" {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s (`listen` in the configuration): %w", address, err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			logger.Error("monitoring address failed", "address", address, "error", err)
+		}
+	}()
+	logger.Info("monitoring", "address", "http://"+listener.Addr().String())
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close()
+		}
+		<-done
+	}, nil
+}
+
+// limitMemory lets the collector of garbage work harder as the heap grows,
+// unless the operator has set limits: pages are short-lived, and a process
+// that is quiet most of the day should be small.
+func limitMemory() {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(160 << 20)
+	}
+}
+
+func userAgent() string { return "trawl/" + version() }
