@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -189,19 +192,14 @@ func paint(colour bool, text string, good bool) string {
 	}
 }
 
-// answers lists the classes that are not plain successes.
+// answers counts the answers by class.
 func answers(c engine.ConnectionStatus) string {
-	text := ""
-	for _, class := range collect.AnswerClasses {
-		if n := c.Answers[class]; n > 0 {
-			if text != "" {
-				text += ", "
-			}
-			text += fmt.Sprintf("%s %d", class, n)
-		}
+	var parts []string
+	for _, class := range slices.Sorted(maps.Keys(c.Answers)) {
+		parts = append(parts, fmt.Sprintf("%s %d", class, c.Answers[class]))
 	}
-	if text == "" {
+	if len(parts) == 0 {
 		return "-"
 	}
-	return text
+	return strings.Join(parts, ", ")
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode/utf8"
 )
 
 // table is a listing for people: columns as wide as their longest cell, and
@@ -25,7 +24,7 @@ func (t *table) write(w io.Writer) {
 	widths := make([]int, len(t.header))
 	for _, row := range append([][]string{t.header}, t.rows...) {
 		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			widths[i] = max(widths[i], visible(cell))
 		}
 	}
 	line := func(row []string) string {
@@ -35,7 +34,7 @@ func (t *table) write(w io.Writer) {
 				b.WriteString(cell)
 				break
 			}
-			fmt.Fprintf(&b, "%-*s  ", widths[i], cell)
+			b.WriteString(cell + strings.Repeat(" ", widths[i]-visible(cell)+2))
 		}
 		return strings.TrimRight(cut(b.String(), width), " ")
 	}
@@ -49,12 +48,48 @@ func (t *table) write(w io.Writer) {
 	}
 }
 
-// cut shortens a line to width characters; 0: not at all.
+// visible is how many characters of a text are seen: all but the escape
+// sequences of colours.
+func visible(s string) int {
+	n := 0
+	scan(s, func(int) bool { n++; return true })
+	return n
+}
+
+// cut shortens a line to width visible characters; 0: not at all.
 func cut(line string, width int) string {
-	if width == 0 || utf8.RuneCountInString(line) <= width {
+	if width == 0 || visible(line) <= width {
 		return line
 	}
-	return string([]rune(line)[:max(width-1, 0)]) + "…"
+	n, end := 0, len(line)
+	scan(line, func(at int) bool {
+		if n++; n >= width {
+			end = at
+		}
+		return n < width
+	})
+	cut := line[:end] + "…"
+	if strings.Contains(cut, "\x1b[") {
+		cut += "\x1b[0m"
+	}
+	return cut
+}
+
+// scan calls yield with the position of each visible character.
+func scan(s string, yield func(at int) bool) {
+	escape := false
+	for i, r := range s {
+		switch {
+		case r == '\x1b':
+			escape = true
+		case escape:
+			escape = r != 'm'
+		default:
+			if !yield(i) {
+				return
+			}
+		}
+	}
 }
 
 // colours reports whether a stream is a terminal whose user has nothing
