@@ -1,0 +1,66 @@
+package ecs_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/trawlsec/trawl/internal/ecs"
+)
+
+// records reads the samples of a Wiz source.
+func records(b *testing.B, source string) [][]byte {
+	b.Helper()
+	files, err := filepath.Glob("../../catalog/wiz/testdata/" + source + "/*.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var all [][]byte
+	for _, f := range files {
+		if strings.HasSuffix(f, ".expected.json") || strings.Contains(f, "odd_") {
+			continue
+		}
+		record, err := os.ReadFile(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all = append(all, record)
+	}
+	return all
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, source := range []string{"audit", "issues"} {
+		b.Run(source, func(b *testing.B) {
+			m := wiz(b, source)
+			all := records(b, source)
+			size := 0
+			for _, r := range all {
+				size += len(r)
+			}
+			dst := m.Append(make([]byte, 0, 1<<20), all[0], ecs.Meta{})
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, r := range all {
+					dst = m.Append(dst[:0], r, ecs.Meta{Connection: "wiz-prod"})
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(all)), "ns/record")
+			b.ReportMetric(float64(size)/float64(len(all)), "bytes/record")
+		})
+	}
+}
+
+func BenchmarkKey(b *testing.B) {
+	m := wiz(b, "audit")
+	record := records(b, "audit")[0]
+	b.SetBytes(int64(len(record)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if m.Key(record).Time.IsZero() {
+			b.Fatal("no time")
+		}
+	}
+}

@@ -1,0 +1,187 @@
+// Package ecs turns records into documents: the Elastic Common Schema's fields
+// that a source's mapping names, and those that every document has.
+//
+// [Compile] makes a [Mapper] of a source once. The mapper reads a record in one
+// pass and writes the document straight into the caller's buffer, walking a
+// tree of the fields that the mapping can give; no decoded form of the record
+// ever exists. What does not fit is left out of its field and said in
+// error.message. Nothing makes Append fail.
+package ecs
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/jsonscan"
+)
+
+// Mapper makes documents of a source's records. It is safe for concurrent use.
+type Mapper struct {
+	name    string         // wiz/audit
+	plan    *jsonscan.Plan // all paths of the mapping, those of keys first
+	keys    *jsonscan.Plan // the paths of Key only
+	id      int            // span of the id
+	version [2]int         // spans of the version values: from, up to
+	time    expr           // the event time
+	parents []parent
+	when    []condition
+	lookups []lookup
+	tree    []node
+	pool    sync.Pool
+
+	spans, keySpans int // paths of plan and of keys
+	gathers         int // fields whose values related.* gathers
+}
+
+// Meta is what is known of a record beside itself. Zero values leave their
+// fields out, so that the document depends on the record alone.
+type Meta struct {
+	Connection string    // trawl.connection: wiz-prod
+	Created    time.Time // event.created: when it was fetched
+	Ingested   time.Time // event.ingested: when it was put in the log
+}
+
+// Key is what tells a record from others.
+type Key struct {
+	ID   string    // the provider's; "" where the record has none
+	Time time.Time // of the event, UTC; zero where the record has none
+	UID  [16]byte  // trawl.uid, which is its hexadecimal form
+}
+
+// Hash is the first half of the UID: what the log notes to tell duplicates.
+func (k Key) Hash() uint64 { return binary.BigEndian.Uint64(k.UID[:8]) }
+
+// Option changes what documents hold.
+type Option func(*builder)
+
+// WithoutOriginal leaves event.original out.
+func WithoutOriginal() Option { return func(b *builder) { b.original = false } }
+
+// Compile makes the mapper of a source. It returns all mistakes of the mapping
+// at once, joined, each beginning with the field or path that it is about.
+func Compile(src *catalog.Source, opts ...Option) (*Mapper, error) {
+	b := builder{original: true, src: src, m: &Mapper{name: src.FullName()}}
+	for _, o := range opts {
+		o(&b)
+	}
+	return b.build()
+}
+
+// Append appends the document of a record to dst: one JSON object, without a
+// new line. The record should be a JSON object, but whatever it is becomes a
+// document.
+func (m *Mapper) Append(dst, record []byte, meta Meta) []byte {
+	st, _ := m.pool.Get().(*state)
+	if st == nil {
+		st = newState(m)
+	}
+	st.begin(record, meta)
+	dst = append(dst, '{')
+	dst = st.members(dst, m.tree)
+	dst = append(dst, '}')
+	st.end()
+	m.pool.Put(st)
+	return dst
+}
+
+// Key reads what identifies a record, in one scan.
+func (m *Mapper) Key(record []byte) Key {
+	var some [8][]byte
+	out := some[:]
+	if m.keySpans > len(out) {
+		out = make([][]byte, m.keySpans)
+	}
+	m.keys.Scan(record, out)
+	key := Key{UID: m.uid(record, out)}
+	if id := scalarText(nil, out[m.id]); len(id) > 0 {
+		key.ID = string(id)
+	}
+	var buf [64]byte
+	for _, src := range m.time.from {
+		if t, ok := parseTime(scalarText(buf[:0], out[src.span])); ok {
+			key.Time = t
+			break
+		}
+	}
+	return key
+}
+
+// uid hashes the source's name, the id and the version values. Where there is
+// no id it hashes the whole record.
+func (m *Mapper) uid(record []byte, out [][]byte) [16]byte {
+	var space [512]byte
+	buf := append(space[:0], m.name...)
+	var text [256]byte
+	if id := scalarText(text[:0], out[m.id]); len(id) > 0 {
+		buf = appendPart(buf, 'i', id)
+		for _, raw := range out[m.version[0]:m.version[1]] {
+			value := scalarText(text[:0], raw)
+			if k := jsonscan.Kind(raw); k == '{' || k == '[' {
+				value = raw
+			}
+			buf = appendPart(buf, 'v', value)
+		}
+	} else {
+		whole := sha256.Sum256(record)
+		buf = appendPart(buf, 'r', whole[:])
+	}
+	sum := sha256.Sum256(buf)
+	return [16]byte(sum[:16])
+}
+
+// appendPart marks where a part of a hash begins and ends, so that no two lists
+// of parts look the same.
+func appendPart(buf []byte, mark byte, part []byte) []byte {
+	buf = append(buf, 0, mark)
+	buf = binary.AppendUvarint(buf, uint64(len(part)))
+	return append(buf, part...)
+}
+
+// scalarText is the text of a single value: a string's own, a number or boolean
+// as it is written; nothing for null and for objects and lists. It appends to
+// buf where the text does not stand in raw as it is.
+func scalarText(buf, raw []byte) []byte {
+	text, isPlain := plainText(raw)
+	if !isPlain {
+		text, _ = jsonscan.AppendText(buf, raw)
+	}
+	return text
+}
+
+// plainText is scalarText where nothing has to be unescaped.
+func plainText(raw []byte) (text []byte, ok bool) {
+	switch jsonscan.Kind(raw) {
+	case '"':
+		text, escaped, ok := jsonscan.Text(raw)
+		return text, ok && !escaped && utf8.Valid(text)
+	case '0', 't', 'f':
+		return raw, true
+	}
+	return nil, true
+}
+
+// isEmpty tells whether a raw value is no value: absent, null, or an empty
+// string, list or object.
+func isEmpty(raw []byte) bool {
+	if len(raw) < 2 {
+		return len(raw) == 0
+	}
+	switch first, last := raw[0], raw[len(raw)-1]; {
+	case first == 'n':
+		return true
+	case first == '"':
+		return len(raw) == 2
+	case first == '{' && last == '}', first == '[' && last == ']':
+		for _, c := range raw[1 : len(raw)-1] {
+			if c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}

@@ -1,0 +1,490 @@
+package ecs
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/trawlsec/trawl/internal/jsonscan"
+)
+
+// kind is what a value is written as.
+type kind byte
+
+const (
+	kindKeyword kind = iota
+	kindLong
+	kindDouble
+	kindBoolean
+	kindDate
+	kindIP
+	kindEmail
+	kindDomain
+	kindJSON
+	kindAgent // a part of a user agent
+	kindURL   // a part of a URL
+)
+
+// kinds are the words of catalog.Expr.As, and what is said of a value that does
+// not fit.
+var kinds = map[string]struct {
+	kind      kind
+	complaint string
+}{
+	"":           {kindKeyword, ""},
+	"keyword":    {kindKeyword, ""},
+	"long":       {kindLong, "is not a whole number of 64 bits"},
+	"double":     {kindDouble, "is not a number"},
+	"boolean":    {kindBoolean, "is not true or false"},
+	"date":       {kindDate, "is not a time"},
+	"ip":         {kindIP, "is not an IP address"},
+	"email":      {kindEmail, "is not an e-mail address"},
+	"domain":     {kindDomain, "is not a host name"},
+	"json":       {kindJSON, "is not JSON"},
+	"user_agent": {kindAgent, ""},
+	"url":        {kindURL, "is not a URL"},
+}
+
+// expr is a catalog.Expr, made ready.
+type expr struct {
+	field     string // the document's, for complaints
+	from      []source
+	template  []part // in place of from
+	kind      kind
+	complaint string
+	part      int // of a user agent or URL
+	list      bool
+	table     map[string]string
+	other     string // for values that the table lacks: "" complains, "=" keeps the value
+	lower     bool
+	upper     bool
+	sort      bool
+	lenient   bool
+}
+
+// source is a path: where the plan finds it, and for a path with [] the way on.
+type source struct {
+	span int
+	many bool
+	rest jsonscan.Path
+}
+
+// part is a piece of a text with paths in it.
+type part struct {
+	literal string
+	source  source // where literal is ""
+}
+
+// expr writes the value of an expression, if it has one.
+func (st *state) expr(dst []byte, e *expr) ([]byte, bool) {
+	if e.template != nil {
+		text, ok := st.fill(e)
+		if !ok {
+			return dst, false
+		}
+		return st.convert(dst, e, text, nil)
+	}
+	for i := range e.from {
+		src := &e.from[i]
+		raw := st.out[src.span]
+		if raw == nil {
+			continue
+		}
+		var ok bool
+		switch {
+		case e.list:
+			dst, ok = st.list(dst, e, src, raw)
+		case src.many:
+			src.rest.Each(raw, func(raw []byte) bool {
+				dst, ok = st.scalar(dst, e, raw)
+				return !ok
+			})
+		default:
+			dst, ok = st.scalar(dst, e, raw)
+		}
+		if ok {
+			return dst, true
+		}
+	}
+	return dst, false
+}
+
+// fill puts the values of paths into a text.
+func (st *state) fill(e *expr) ([]byte, bool) {
+	st.filled = st.filled[:0]
+	for _, p := range e.template {
+		st.filled = append(st.filled, p.literal...)
+		if p.literal != "" {
+			continue
+		}
+		raw := st.out[p.source.span]
+		if p.source.many {
+			first := raw
+			raw = nil
+			p.source.rest.Each(first, func(value []byte) bool {
+				raw = value
+				return isEmpty(raw)
+			})
+		}
+		text := st.textOf(raw)
+		if len(text) == 0 {
+			if !isEmpty(raw) {
+				st.misfit(e, raw, "is not a single value")
+			}
+			return nil, false
+		}
+		st.filled = append(st.filled, text...)
+	}
+	return st.filled, true
+}
+
+// textOf is the text of a single value; it stands until the next call.
+func (st *state) textOf(raw []byte) []byte {
+	text, isPlain := plainText(raw)
+	if !isPlain {
+		st.text, _ = jsonscan.AppendText(st.text[:0], raw)
+		text = st.text
+	}
+	return text
+}
+
+// scalar writes a single value.
+func (st *state) scalar(dst []byte, e *expr, raw []byte) ([]byte, bool) {
+	if isEmpty(raw) {
+		return dst, false
+	}
+	k := raw[0]
+	switch {
+	case e.kind == kindJSON:
+		return st.json(dst, e, raw)
+	case k == '{' || k == '[':
+		st.misfit(e, raw, "is not a single value")
+		return dst, false
+	case e.kind == kindKeyword && e.table == nil && !e.lower && !e.upper:
+		return st.keyword(dst, raw)
+	}
+	return st.convert(dst, e, st.textOf(raw), raw)
+}
+
+// keyword writes a string as it is, and the text of anything else.
+func (st *state) keyword(dst, raw []byte) ([]byte, bool) {
+	if copied, ok := jsonscan.AppendRaw(dst, raw); ok {
+		return copied, true
+	}
+	return jsonscan.AppendString(dst, raw), true
+}
+
+// json writes any value as it is.
+func (st *state) json(dst []byte, e *expr, raw []byte) ([]byte, bool) {
+	if !jsontext.Value(raw).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+		st.misfit(e, raw, e.complaint)
+		return dst, false
+	}
+	return append(dst, raw...), true
+}
+
+// list writes a list: of the elements of an array, or of all values that the
+// path reaches, each once.
+func (st *state) list(dst []byte, e *expr, src *source, raw []byte) ([]byte, bool) {
+	start := len(dst)
+	dst = append(dst, '[')
+	st.elements = st.elements[:0]
+	st.once.reset()
+	add := func(raw []byte) bool {
+		from := len(dst)
+		if len(st.elements) > 0 {
+			dst = append(dst, ',')
+		}
+		value := len(dst)
+		ok := false
+		if e.kind == kindKeyword && string(raw) == `""` {
+			dst, ok = append(dst, raw...), true
+		} else {
+			dst, ok = st.scalar(dst, e, raw)
+		}
+		if !ok || src.many && !st.once.add(dst, value) {
+			dst = dst[:from]
+			return true
+		}
+		st.elements = append(st.elements, span{value, len(dst)})
+		return true
+	}
+	switch {
+	case src.many && e.kind != kindJSON:
+		src.rest.Each(raw, func(raw []byte) bool {
+			if raw[0] == '[' {
+				jsonscan.Elements(raw, add)
+			} else {
+				add(raw)
+			}
+			return true
+		})
+	case src.many:
+		src.rest.Each(raw, add)
+	case raw[0] == '[':
+		jsonscan.Elements(raw, add)
+	case !isEmpty(raw):
+		add(raw)
+	}
+	if len(st.elements) == 0 {
+		return dst[:start], false
+	}
+	if e.sort {
+		st.sort(dst[start+1:], start+1)
+	}
+	return append(dst, ']'), true
+}
+
+// sort puts the elements of a list, which stand in buf, in the order of their text.
+func (st *state) sort(buf []byte, offset int) {
+	elements := st.elements
+	for i := range elements {
+		elements[i].from -= offset
+		elements[i].to -= offset
+	}
+	st.buf = append(st.buf[:0], buf...)
+	copied := st.buf
+	text := func(s span) []byte {
+		raw := copied[s.from:s.to]
+		if inner, escaped, ok := jsonscan.Text(raw); ok {
+			if escaped {
+				inner, _ = jsonscan.AppendText(nil, raw)
+			}
+			return inner
+		}
+		return raw
+	}
+	slices.SortStableFunc(elements, func(a, b span) int { return bytes.Compare(text(a), text(b)) })
+	buf = buf[:0]
+	for i, s := range elements {
+		if i > 0 {
+			buf = append(buf, ',')
+		}
+		buf = append(buf, copied[s.from:s.to]...)
+	}
+}
+
+// convert writes a text as what the expression says. raw is the value that it
+// stands in, or nil.
+func (st *state) convert(dst []byte, e *expr, text, raw []byte) ([]byte, bool) {
+	if len(text) == 0 {
+		return dst, false
+	}
+	if e.table != nil {
+		value, ok := e.table[string(text)]
+		switch {
+		case ok:
+			st.buf = append(st.buf[:0], value...)
+			text = st.buf
+		case e.other == "":
+			st.misfit(e, quoted(raw, text), "is not a known value")
+			return dst, false
+		case e.other != "=":
+			st.buf = append(st.buf[:0], e.other...)
+			text = st.buf
+		}
+		if len(text) == 0 {
+			return dst, false
+		}
+	}
+	if e.lower || e.upper {
+		text = st.changeCase(text, e.upper)
+	}
+	ok := true
+	switch e.kind {
+	case kindLong:
+		if text, ok = wholeNumber(text); ok {
+			return append(dst, text...), true
+		}
+	case kindDouble:
+		if isNumber(text) {
+			return append(dst, text...), true
+		}
+	case kindBoolean:
+		if string(text) == "true" || string(text) == "false" {
+			return append(dst, text...), true
+		}
+	case kindDate:
+		if t, ok := parseTime(text); ok {
+			return appendTime(dst, t), true
+		}
+	case kindIP:
+		if addr, ok := parseIP(text); ok {
+			dst = append(dst, '"')
+			dst = addr.AppendTo(dst)
+			return append(dst, '"'), true
+		}
+	case kindEmail:
+		if isEmail(text) {
+			return jsonscan.AppendString(dst, text), true
+		}
+	case kindDomain:
+		if host, ok := hostName(text); ok {
+			return jsonscan.AppendString(dst, host), true
+		}
+	case kindAgent:
+		return st.agentPart(dst, e, text)
+	case kindURL:
+		if dst, ok, isURL := st.urlPart(dst, e, text); isURL {
+			return dst, ok
+		}
+	default:
+		return jsonscan.AppendString(dst, text), true
+	}
+	st.misfit(e, quoted(raw, text), e.complaint)
+	return dst, false
+}
+
+// misfit says that a value does not fit its field.
+func (st *state) misfit(e *expr, raw []byte, complaint string) {
+	if !e.lenient {
+		st.say(e.field, raw, complaint)
+	}
+}
+
+// quoted is the raw value, or text as one where there is none.
+func quoted(raw, text []byte) []byte {
+	if raw == nil {
+		return jsonscan.AppendString(nil, text)
+	}
+	return raw
+}
+
+func (st *state) changeCase(text []byte, upper bool) []byte {
+	ascii := true
+	for _, c := range text {
+		ascii = ascii && c < utf8.RuneSelf
+	}
+	switch {
+	case !ascii && upper:
+		return bytes.ToUpper(text)
+	case !ascii:
+		return bytes.ToLower(text)
+	}
+	st.buf = append(st.buf[:0], text...)
+	for i, c := range st.buf {
+		if upper && 'a' <= c && c <= 'z' || !upper && 'A' <= c && c <= 'Z' {
+			st.buf[i] = c ^ ' '
+		}
+	}
+	return st.buf
+}
+
+// wholeNumber returns the digits of a whole number that 64 bits can hold. A
+// fraction of zeros is dropped.
+func wholeNumber(text []byte) ([]byte, bool) {
+	if !isNumber(text) {
+		return nil, false
+	}
+	if whole, fraction, found := bytes.Cut(text, []byte(".")); found {
+		if len(bytes.Trim(fraction, "0")) > 0 {
+			return nil, false
+		}
+		text = whole
+	}
+	if len(text) > 18 {
+		if _, err := strconv.ParseInt(string(text), 10, 64); err != nil {
+			return nil, false
+		}
+	} else if bytes.ContainsAny(text, "eE") {
+		return nil, false
+	}
+	return text, true
+}
+
+// isNumber tells whether text is a JSON number that a float64 can come near.
+func isNumber(text []byte) bool {
+	digits := bytes.TrimPrefix(text, []byte("-"))
+	rest := bytes.TrimLeft(digits, "0123456789")
+	if n := len(digits) - len(rest); n == 0 || n > 1 && digits[0] == '0' {
+		return false
+	}
+	if len(rest) == 0 && len(digits) <= 300 {
+		return true
+	}
+	if after, ok := bytes.CutPrefix(rest, []byte(".")); ok {
+		rest = bytes.TrimLeft(after, "0123456789")
+		if len(rest) == len(after) {
+			return false
+		}
+	}
+	if len(rest) > 0 {
+		if rest[0] != 'e' && rest[0] != 'E' {
+			return false
+		}
+		exponent := rest[1:]
+		if len(exponent) > 0 && (exponent[0] == '+' || exponent[0] == '-') {
+			exponent = exponent[1:]
+		}
+		if len(exponent) == 0 || len(bytes.TrimLeft(exponent, "0123456789")) > 0 {
+			return false
+		}
+	}
+	_, err := strconv.ParseFloat(string(text), 64)
+	return err == nil
+}
+
+// parseIP reads an address without a zone. One that maps IPv4 into IPv6 is IPv4.
+func parseIP(text []byte) (netip.Addr, bool) {
+	if len(text) > 45 {
+		return netip.Addr{}, false
+	}
+	addr, err := netip.ParseAddr(string(text))
+	return addr.Unmap(), err == nil && addr.Zone() == ""
+}
+
+// isEmail tells whether text looks like one e-mail address and nothing else.
+func isEmail(text []byte) bool {
+	local, domain, found := bytes.Cut(text, []byte("@"))
+	if !found || len(local) == 0 || len(local) > 64 || len(domain) < 3 || len(domain) > 253 ||
+		domain[0] == '.' || domain[len(domain)-1] == '.' || bytes.IndexByte(domain, '.') < 0 {
+		return false
+	}
+	return !bytes.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`<>()[],;:"\`, r) }) &&
+		bytes.IndexByte(domain, '@') < 0
+}
+
+// hostName returns the host in a host name, a host:port or a URL. An IP address
+// is none.
+func hostName(text []byte) ([]byte, bool) {
+	if i := bytes.Index(text, []byte("://")); i > 0 {
+		text = text[i+3:]
+	}
+	if i := bytes.IndexAny(text, "/?#"); i >= 0 {
+		text = text[:i]
+	}
+	text = text[bytes.LastIndexByte(text, '@')+1:]
+	if host, port, found := bytes.Cut(text, []byte(":")); found && len(port) > 0 && len(bytes.TrimLeft(port, "0123456789")) == 0 {
+		text = host
+	}
+	text = bytes.TrimSuffix(text, []byte("."))
+	if len(text) == 0 || len(text) > 253 {
+		return nil, false
+	}
+	if _, isIP := parseIP(text); isIP {
+		return nil, false
+	}
+	label := 0
+	for _, c := range text {
+		switch {
+		case c == '.':
+			if label == 0 {
+				return nil, false
+			}
+			label = 0
+			continue
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '*', c >= utf8.RuneSelf:
+		default:
+			return nil, false
+		}
+		if label++; label > 63 {
+			return nil, false
+		}
+	}
+	return text, label > 0
+}
