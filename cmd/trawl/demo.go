@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trawlsec/trawl/internal/config"
+	"github.com/trawlsec/trawl/internal/engine"
+	"github.com/trawlsec/trawl/internal/saassim"
+)
+
+// What the demo's tenant holds when it begins, and makes each second after.
+const (
+	demoAudit  = 2400
+	demoIssues = 300
+)
+
+var demoLive = saassim.Live{Audit: 4, Issues: 0.5}
+
+func (a *app) demoCommand() *cobra.Command {
+	var once bool
+	var faults string
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Collect from a simulated Wiz tenant, here and now",
+		Long: "Starts a simulated Wiz tenant on loopback, which fails and lies like real ones do, and collects\n" +
+			"its audit log and issues for real into a temporary directory. Needs no account, no configuration\n" +
+			"and no network. With --once it stops when all is delivered and compares that with what the\n" +
+			"tenant had; otherwise it goes on, with new records all the while, until Ctrl-C.",
+		Example: "  trawl demo\n  trawl demo --once\n  trawl demo --once --faults truncate=0.3,throttle=0.2",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := saassim.ParseFaults(faults)
+			if err != nil {
+				return misuse(fmt.Errorf("--faults: %w", err))
+			}
+			return a.demo(cmd.Context(), once, f)
+		},
+	}
+	cmd.Flags().BoolVar(&once, "once", false, "stop when all is delivered, and print a summary")
+	cmd.Flags().StringVar(&faults, "faults", "chaos", "how the tenant misbehaves: `LIST` like truncate=0.1,throttle=0.05; \"\" for not at all")
+	return cmd
+}
+
+func (a *app) demo(ctx context.Context, once bool, faults saassim.Faults) (err error) {
+	tenant, err := saassim.New(saassim.Options{Seed: uint64(time.Now().UnixNano())})
+	if err != nil {
+		return err
+	}
+	tenant.AddAudit(saassim.Batch{N: demoAudit})
+	tenant.AddIssues(saassim.Batch{N: demoIssues})
+	if err := tenant.SetFaults(faults); err != nil {
+		return err
+	}
+	server, err := tenant.Start()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	dir, err := os.MkdirTemp("", "trawl-demo-")
+	if err != nil {
+		return fmt.Errorf("make the demo's directory: %w", err)
+	}
+	cfg, err := writeDemoConfig(dir, server.URL)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(a.demoLog(dir), nil))
+	fmt.Fprintf(a.stderr, "A simulated Wiz tenant, collected for real into %s\n", dir)
+	if once {
+		if err := a.collect(ctx, cfg, logger, true); err != nil {
+			return err
+		}
+		return a.demoSummary(dir, tenant)
+	}
+	return a.demoLive(ctx, cfg, logger, tenant, dir)
+}
+
+// demoLog is where the log lines of the demo go: a file, because the screen is
+// used for the records.
+func (a *app) demoLog(dir string) io.Writer {
+	f, err := os.OpenFile(filepath.Join(dir, "trawl.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return io.Discard
+	}
+	return f // closed with the process
+}
+
+// writeDemoConfig writes a configuration like a user's own and reads it.
+func writeDemoConfig(dir, url string) (*config.Config, error) {
+	text := fmt.Sprintf(`# Written by "trawl demo"; the tenant lives as long as the demo does.
+data_dir: ./trawl-data
+listen: ""
+connections:
+  demo-wiz:
+    product: wiz
+    settings:
+      api_url: %[1]s/graphql
+      token_url: %[1]s/oauth/token
+      client_id: %[2]s
+      client_secret: ${file:./client-secret}
+    rate_limit: {requests_per_second: 50, burst: 10}
+    sources:
+      audit:  {start: 25h, interval: 2s, page_size: 100}
+      issues: {start: 25h, interval: 2s, page_size: 100}
+outputs:
+  documents: {type: file, path: ./events.ndjson}
+`, url, saassim.DefaultClientID)
+	path := filepath.Join(dir, "trawl.yaml")
+	if err := os.WriteFile(filepath.Join(dir, "client-secret"), []byte(saassim.DefaultClientSecret+"\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("write the demo's secret: %w", err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return nil, fmt.Errorf("write the demo's configuration: %w", err)
+	}
+	return config.Load(path, loadCatalogue)
+}
+
+// demoSummary shows what came in and compares it with what the tenant had.
+func (a *app) demoSummary(dir string, tenant *saassim.Wiz) error {
+	path := filepath.Join(dir, "events.ndjson")
+	tally, err := readTally(path)
+	if err != nil {
+		return err
+	}
+	w := a.stdout
+	fmt.Fprintln(w)
+	tally.write(w, 12)
+	fmt.Fprintln(w, "\nThree of the documents:")
+	for _, line := range tally.samples {
+		fmt.Fprintln(w, "\n  "+cut(string(line), max(terminal(w)-2, 0)))
+	}
+	existed, missing := 0, 0
+	for t := range tenant.Truth() {
+		if !t.ReplacedAt.IsZero() {
+			continue // a state that an issue had before anyone asked
+		}
+		existed++
+		if tally.ids[t.Source+"\x00"+t.ID] == 0 {
+			missing++
+		}
+	}
+	fmt.Fprintf(w, "\n%s\n", faultsMet(tenant))
+	fmt.Fprintf(w, "The tenant had %d records; %d documents arrived, %d missing, %d twice.\n\n", existed, tally.documents, missing, tally.twice)
+	fmt.Fprintf(w, "documents      %s\nconfiguration  %s\nlog            %s\n", path, filepath.Join(dir, "trawl.yaml"), filepath.Join(dir, "trawl.log"))
+	if missing > 0 || tally.twice > 0 {
+		return fmt.Errorf("demo: %d records missing, %d twice", missing, tally.twice)
+	}
+	return nil
+}
+
+// faultsMet tells what the tenant did.
+func faultsMet(tenant *saassim.Wiz) string {
+	s := tenant.Stats()
+	var parts []string
+	for _, name := range saassim.FaultNames() {
+		if n := s.Faults[name]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", name, n))
+		}
+	}
+	if len(parts) == 0 {
+		return fmt.Sprintf("The tenant answered %d requests without a fault.", s.Requests)
+	}
+	return fmt.Sprintf("The tenant answered %d requests, and not all of them well: %s.", s.Requests, strings.Join(parts, ", "))
+}
+
+// demoLive goes on until ctx ends, and shows what arrives.
+func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *saassim.Wiz, dir string) (err error) {
+	limitMemory()
+	e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, UserAgent: userAgent()})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	made := make(chan struct{})
+	go func() {
+		defer close(made)
+		_ = tenant.Run(ctx, demoLive) // ends with the context's error
+	}()
+	shown := make(chan struct{})
+	go func() {
+		defer close(shown)
+		a.showLive(ctx, e, filepath.Join(dir, "events.ndjson"))
+	}()
+	err = e.Run(ctx)
+	cancel()
+	<-made
+	<-shown
+	fmt.Fprintf(a.stderr, "\nThe documents are in %s\n", filepath.Join(dir, "events.ndjson"))
+	return err
+}
