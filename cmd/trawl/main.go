@@ -8,16 +8,21 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	catalogfiles "github.com/trawlsec/trawl/catalog"
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/config"
+	"github.com/trawlsec/trawl/internal/strictyaml"
 )
 
 // The exit statuses.
@@ -63,11 +68,22 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case errors.Is(err, errReported):
 		return exitFailed
 	}
-	fmt.Fprintln(stderr, "trawl: "+strings.TrimSuffix(err.Error(), "\n"))
+	a.report(err)
 	if isMisuse(err) {
 		return exitMisused
 	}
 	return exitFailed
+}
+
+// report tells of an error. Mistakes in files stand a line each, beginning with
+// file:line:column, which editors know how to follow.
+func (a *app) report(err error) {
+	var mistakes strictyaml.Mistakes
+	if errors.As(err, &mistakes) {
+		fmt.Fprintln(a.stderr, mistakes)
+		return
+	}
+	fmt.Fprintln(a.stderr, "trawl: "+strings.TrimSuffix(err.Error(), "\n"))
 }
 
 // app is what the verbs share: the streams and the flags that all of them take.
@@ -92,7 +108,7 @@ func (a *app) command() *cobra.Command {
 			"Start with `trawl demo`, which needs no account, or with `trawl init`.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{
 			HiddenDefaultCmd: true,
@@ -103,9 +119,8 @@ func (a *app) command() *cobra.Command {
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "no progress, and of the log only warnings")
 	flags.StringVar(&a.logFormat, "log-format", "text", "log lines as text or json")
 	flags.StringVar(&a.logLevel, "log-level", "info", "least level that is logged: debug, info, warn or error")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return misuse(fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath()))
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand(root))
 	root.AddGroup(
 		&cobra.Group{ID: "start", Title: "Getting started:"},
 		&cobra.Group{ID: "collect", Title: "Collecting:"},
@@ -119,7 +134,7 @@ func (a *app) command() *cobra.Command {
 	}
 	add("start", a.demoCommand(), a.initCommand(), a.checkCommand())
 	add("collect", a.runCommand(), a.statusCommand(), a.feedCommand())
-	add("data", a.normalizeCommand(), a.catalogCommand())
+	add("data", a.normalizeCommand(), a.catalogCommand(), a.configCommand())
 	root.AddCommand(a.versionCommand())
 	markMisuse(root)
 	return root
@@ -137,6 +152,52 @@ func markMisuse(cmd *cobra.Command) {
 	}
 	for _, c := range cmd.Commands() {
 		markMisuse(c)
+	}
+}
+
+// unknownCommand takes no arguments, for verbs that only have verbs below them,
+// and suggests the one that was probably meant.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var known []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			known = append(known, sub.Name())
+		}
+	}
+	return fmt.Errorf("unknown command %q for %q: %s", args[0], cmd.CommandPath(), strictyaml.Suggest(args[0], known))
+}
+
+// flagError is misuse; it suggests the flag that was probably meant.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
+		known := map[string]bool{}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known["--"+f.Name] = true })
+		name := "--" + unknown.GetSpecifiedName()
+		err = fmt.Errorf("unknown flag %s: %s", name, strictyaml.Suggest(name, slices.Collect(maps.Keys(known))))
+	}
+	return misuse(fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath()))
+}
+
+// helpCommand is cobra's, except that a topic that does not exist is misuse.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Tell more about a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil {
+				return misuse(err)
+			}
+			if len(rest) > 0 {
+				return misuse(unknownCommand(cmd, rest))
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
 	}
 }
 
@@ -160,7 +221,7 @@ func isMisuse(err error) bool {
 func (a *app) load() (*config.Config, error) {
 	path, err := config.Find(a.config)
 	if err != nil {
-		return nil, misuse(fmt.Errorf("%w; `trawl init` writes one", err))
+		return nil, misuse(err)
 	}
 	cfg, err := config.Load(path, loadCatalogue)
 	if err != nil {
@@ -219,5 +280,8 @@ func terminal(stream any) int {
 // loadCatalogue reads the embedded catalogue and, over it, the folder dir
 // unless that is empty.
 func loadCatalogue(dir string) (*catalog.Catalogue, error) {
-	return nil, fmt.Errorf("load %s", dir)
+	if dir == "" {
+		return catalog.Load(catalogfiles.FS)
+	}
+	return catalog.Load(catalogfiles.FS, catalog.Dir(dir))
 }

@@ -268,16 +268,23 @@ func pick[T any](set *T, otherwise T) T {
 	return otherwise
 }
 
+// The words that outputs take.
+var (
+	outputTypes   = []string{"file"}
+	outputSchemas = []string{"ecs", "raw"}
+	compressions  = []string{"none", "gzip", "zstd"}
+)
+
 func (b *builder) output(at place, name string, f outputFile) Output {
 	out := Output{
 		Name: name, Type: f.Type, Path: b.in.path(f.Path), Schema: f.Schema, Original: f.Original,
 		Rotate: Rotate{Size: int64(f.Rotate.Size), Age: f.Rotate.Age.Std()}, Compress: f.Compress,
 	}
 	if f.Type != "" {
-		at.at("type").oneOf(f.Type, "file")
+		at.at("type").oneOf(f.Type, outputTypes...)
 	}
-	at.at("schema").oneOf(f.Schema, "ecs", "raw")
-	at.at("compress").oneOf(f.Compress, "none", "gzip", "zstd")
+	at.at("schema").oneOf(f.Schema, outputSchemas...)
+	at.at("compress").oneOf(f.Compress, compressions...)
 	if f.Type != "file" {
 		return out
 	}

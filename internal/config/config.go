@@ -110,3 +110,12 @@ type Rotate struct {
 	Size int64         // bytes
 	Age  time.Duration //
 }
+
+// FeedCount is the number of feeds of all connections.
+func (c *Config) FeedCount() int {
+	n := 0
+	for _, conn := range c.Connections {
+		n += len(conn.Feeds)
+	}
+	return n
+}

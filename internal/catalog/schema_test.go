@@ -1,0 +1,50 @@
+package catalog
+
+import (
+	"flag"
+	"os"
+	"reflect"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/trawlsec/trawl/internal/strictyaml/schemagen"
+)
+
+var update = flag.Bool("update", false, "rewrite the schema")
+
+// TestSchema keeps the schema the same as the types.
+func TestSchema(t *testing.T) {
+	t.Parallel()
+	var as []string
+	for _, name := range asTypes {
+		as = append(as, name, name+"[]")
+	}
+	g := schemagen.Generator{
+		Types: map[reflect.Type]schemagen.Schema{
+			reflect.TypeFor[Duration]():  {"type": "string", "pattern": `^([0-9]+d)?([0-9.]+(ns|us|µs|ms|s|m|h))*$`},
+			reflect.TypeFor[Condition](): {"type": "object", "minProperties": 1},
+			reflect.TypeFor[Expr]():      {"anyOf": []schemagen.Schema{{"type": "string"}, {"$ref": "#/$defs/expression"}}},
+		},
+		Words: map[string][]string{
+			"Setting.type": settingTypes, "Auth.type": authTypes, "ErrorRule.class": ruleClasses, "Source.kind": kinds, "Request.method": methods,
+			"expression.as": as, "expression.case": {"lower", "upper"},
+		},
+	}
+	type expression Expr // the form of Expr that is a mapping
+	got, err := g.Generate("Trawl's catalogue: product.yaml, and a file for each source", ".", map[string]reflect.Type{
+		"product.yaml": reflect.TypeFor[Product](), "a source's file": reflect.TypeFor[Source](),
+	}, reflect.TypeFor[expression]())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile("schema.json", got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(string(Schema()), string(got)); diff != "" {
+		t.Errorf("schema.json is not that of the types; run go test -update:\n%s", diff)
+	}
+}
