@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -105,9 +106,8 @@ func (keyer) Key(record []byte) ecs.Key {
 	if err := json.Unmarshal(record, &e); err != nil {
 		panic(err)
 	}
-	k := ecs.Key{ID: e.ID, Time: e.Time}
-	copy(k.UID[:], fmt.Sprintf("%-16s", e.ID))
-	return k
+	sum := sha256.Sum256([]byte(e.ID))
+	return ecs.Key{ID: e.ID, Time: e.Time, UID: [16]byte(sum[:16])}
 }
 
 // memoryLog keeps to the promises of pagelog.Log: fences, compare-and-set.
