@@ -6,5 +6,5 @@ import "embed"
 
 // FS holds the product folders.
 //
-//go:embed */*.yaml
+//go:embed */*.yaml */testdata
 var FS embed.FS

@@ -73,12 +73,21 @@ func (p *Product) SourceList() []*Source {
 	return slices.SortedFunc(maps.Values(p.Sources), func(a, b *Source) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// Dir is a catalogue on disk whose mistakes name files by their path.
-func Dir(dir string) fs.FS { return named{FS: os.DirFS(dir), name: dir} }
+// Dir is a catalogue on disk, or a single product's folder. Mistakes then name
+// files by their path.
+func Dir(dir string) fs.FS {
+	if _, err := os.Stat(filepath.Join(dir, "product.yaml")); err == nil {
+		if full, err := filepath.Abs(dir); err == nil {
+			return named{FS: os.DirFS(filepath.Dir(full)), name: filepath.Join(dir, ".."), only: filepath.Base(full)}
+		}
+	}
+	return named{FS: os.DirFS(dir), name: dir}
+}
 
 type named struct {
 	fs.FS
 	name string
+	only string // the only product folder to look at; "" for all
 }
 
 // file is one file of the catalogue, wherever it comes from.
@@ -117,21 +126,18 @@ func Load(fsys ...fs.FS) (*Catalogue, error) {
 
 // collect notes the YAML files of all product folders.
 func collect(fsys fs.FS, files map[string]map[string]file) error {
-	prefix := ""
-	if n, ok := fsys.(named); ok {
-		prefix = n.name
-	}
+	n, _ := fsys.(named)
 	folders, err := fs.ReadDir(fsys, ".")
 	if err != nil {
-		return readError(prefix, err)
+		return readError(n.name, err)
 	}
 	for _, folder := range folders {
-		if !folder.IsDir() || strings.HasPrefix(folder.Name(), ".") || folder.Name() == "testdata" {
+		if !folder.IsDir() || strings.HasPrefix(folder.Name(), ".") || folder.Name() == "testdata" || (n.only != "" && folder.Name() != n.only) {
 			continue
 		}
 		members, err := fs.ReadDir(fsys, folder.Name())
 		if err != nil {
-			return readError(path.Join(prefix, folder.Name()), err)
+			return readError(filepath.Join(n.name, folder.Name()), err)
 		}
 		for _, m := range members {
 			if m.IsDir() || (path.Ext(m.Name()) != ".yaml" && path.Ext(m.Name()) != ".yml") {
@@ -139,8 +145,8 @@ func collect(fsys fs.FS, files map[string]map[string]file) error {
 			}
 			f := file{fsys: fsys, path: path.Join(folder.Name(), m.Name())}
 			f.name = f.path
-			if prefix != "" {
-				f.name = filepath.Join(prefix, filepath.FromSlash(f.path))
+			if n.name != "" {
+				f.name = filepath.Join(n.name, filepath.FromSlash(f.path))
 			}
 			if files[folder.Name()] == nil {
 				files[folder.Name()] = map[string]file{}
