@@ -1,0 +1,279 @@
+// Package fetch gets one answer of a product's API: it signs in, builds the
+// request of a source, keeps to the connection's rate, tries again what is
+// worth trying, tells answers apart by class, and hands out the raw records of
+// a page together with what is needed to ask for the next one. What it knows
+// of a product is in the catalogue; what to ask for, and what becomes of the
+// records, is its caller's affair.
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+)
+
+// Options make the client of a connection.
+type Options struct {
+	Name      string            // of the connection: wiz-prod
+	Product   *catalog.Product  //
+	Settings  Settings          //
+	Rate      catalog.RateLimit // zero: the product's; zero there too: no limit
+	HTTP      HTTPOptions       //
+	Logger    *slog.Logger      // nil: no log
+	OnAnswer  func(class Class) // called once for every request, sign-ins too, with what became of it; may be nil
+	UserAgent string            // empty: trawl
+}
+
+// Client asks one account of a product. It is safe for concurrent use; its
+// requests share one token and one rate.
+type Client struct {
+	opts     Options
+	log      *slog.Logger
+	http     *http.Client
+	rules    []rule
+	budget   *budget
+	scrub    scrubber
+	sessions sessions
+	plans    sync.Map // *catalog.Source → *plan
+}
+
+// New makes a client. It sends nothing yet.
+func New(o Options) (*Client, error) {
+	fail := func(err error) (*Client, error) { return nil, fmt.Errorf("connection %s: %w", o.Name, err) }
+	if o.HTTP.Timeout <= 0 {
+		o.HTTP.Timeout = defaultTimeout
+	}
+	if o.HTTP.MaxBody <= 0 {
+		o.HTTP.MaxBody = defaultMaxBody
+	}
+	if o.Rate == (catalog.RateLimit{}) {
+		o.Rate = o.Product.Rate
+	}
+	if o.UserAgent == "" {
+		o.UserAgent = "trawl"
+	}
+	switch o.Product.Auth.Type {
+	case authClientCredentials, authBearer:
+	default:
+		return fail(fmt.Errorf("auth type %q of product %s is neither %s nor %s", o.Product.Auth.Type, o.Product.ID, authClientCredentials, authBearer))
+	}
+	transport, err := newTransport(o.HTTP)
+	if err != nil {
+		return fail(err)
+	}
+	c := &Client{
+		opts:   o,
+		log:    o.Logger,
+		http:   &http.Client{Transport: transport, CheckRedirect: checkRedirect},
+		budget: newBudget(o.Rate),
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.rules, err = compileRules(o.Product.Errors); err != nil {
+		return fail(err)
+	}
+	if u, err := url.Parse(o.HTTP.ProxyURL); err == nil {
+		if password, ok := u.User.Password(); ok {
+			c.scrub.add(password)
+		}
+	}
+	return c, nil
+}
+
+// Close lets go of idle connections. Requests under way are their contexts' affair.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// SignIn signs in, unless a good token is at hand. Its error is an *Error, or
+// ctx's.
+func (c *Client) SignIn(ctx context.Context) error {
+	_, err := c.session(ctx, nil)
+	return err
+}
+
+// Endpoint gives the address of the API. It signs in only where the settings
+// leave the address to the access token.
+func (c *Client) Endpoint(ctx context.Context) (string, error) {
+	base, err := c.base(c.names(nil))
+	if err == nil {
+		return base, nil
+	}
+	var needs *catalog.NeedsToken
+	if !errors.As(err, &needs) {
+		return "", c.fail(&Error{Class: Permanent, Op: c.opts.Name + " address", Err: err, Advice: c.baseAdvice()})
+	}
+	s, err := c.session(ctx, nil)
+	if err != nil {
+		return "", err
+	}
+	return s.base, nil
+}
+
+// Budget tells how fast the connection may ask at the moment.
+func (c *Client) Budget() Budget { return c.budget.state() }
+
+// Request asks for one page of a source.
+type Request struct {
+	Source       *catalog.Source
+	Since, Until time.Time      // as they are sent; zero ones are left out
+	Field        string         // one of the source's Window.Fields; empty: the first
+	Cursor       jsontext.Value // of this page, exactly as received; nil: the first page
+	Size         int            // records; 0: the source's own, and never more than its most
+	Filter       map[string]any // the feed's own; may not touch what the source sets
+	Low          bool           // yields to requests that are not Low: backfill and revisits
+}
+
+// Page is what one answer holds.
+type Page struct {
+	Records [][]byte       // raw, exactly as received; all alias one buffer, which is never used again
+	Cursor  jsontext.Value // of the next page, raw; nil: none was given
+	More    bool           // there are more pages; true without a cursor is the API's mistake
+	Total   int            // records of the whole slice, as the API counts them; -1: it does not say
+	Fetched time.Time      // when the answer was read
+	Bytes   int            // of the answer, unpacked
+}
+
+// Page gets one page. It waits for its share of the rate, signs in if need be,
+// and tries again as long as that makes sense, which may take a quarter of an
+// hour at a time when the API throttles. Its error is an *Error, or, when ctx
+// ended first, wraps ctx's.
+func (c *Client) Page(ctx context.Context, r Request) (*Page, error) {
+	p, err := c.plan(r.Source)
+	if err != nil {
+		return nil, err
+	}
+	var t tries
+	var refused *session
+	for attempt := 1; ; attempt++ {
+		if err := c.budget.wait(ctx, r.Low); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.op, err)
+		}
+		s, err := c.session(ctx, refused)
+		if err != nil {
+			return nil, err
+		}
+		begun := time.Now()
+		page, failure := c.ask(ctx, s, p, r)
+		if ctx.Err() != nil && failure != nil {
+			return nil, fmt.Errorf("%s: %w", p.op, ctx.Err())
+		}
+		if failure == nil {
+			c.count(OK)
+			c.budget.succeeded()
+			return page, nil
+		}
+		wait, again := t.next(failure, time.Since(begun))
+		switch {
+		case failure.Class == Throttle:
+			c.budget.throttled(wait) // which holds this request too
+		case failure.Class == Auth && refused == nil:
+			refused, again = s, true
+		case failure.Class == Forbidden:
+			c.outdate(s) // a permission that is granted meanwhile may be in the next token only
+		}
+		c.warn(ctx, failure, p, attempt, wait, again)
+		if !again {
+			return nil, failure
+		}
+		if failure.Class != Throttle {
+			if err := sleep(ctx, wait); err != nil {
+				return nil, fmt.Errorf("%s: %w", p.op, err)
+			}
+		}
+	}
+}
+
+// ask sends one request and reads its answer.
+func (c *Client) ask(ctx context.Context, s *session, p *plan, r Request) (*Page, *Error) {
+	try, cancel := context.WithTimeout(ctx, c.opts.HTTP.Timeout)
+	defer cancel()
+	req, err := c.request(try, s, r)
+	if err != nil {
+		return nil, c.fail(&Error{Class: Permanent, Op: p.op, Err: err, Advice: "nothing was sent"})
+	}
+	page, e := c.roundTrip(ctx, p, req, r)
+	if e == nil {
+		return page, nil
+	}
+	if ctx.Err() == nil {
+		c.count(e.Class)
+	}
+	e.Op = p.op
+	switch e.Class {
+	case Auth:
+		tokenURL, _ := c.names(s).expand(c.opts.Product.Auth.TokenURL)
+		e.Advice = c.credential(tokenURL, s.base, r.Source)
+	case Forbidden:
+		e.Advice = c.opts.Product.Advice[string(Forbidden)]
+		if scopes := r.Source.Scopes; len(scopes) > 0 {
+			e.Advice = join("; ", e.Advice, "this source needs "+join(", ", scopes...))
+		}
+	default:
+		if e.Status == http.StatusNotFound {
+			e.Advice = "check the address of the API, " + address(s.base)
+		} else if e.Status != 0 {
+			e.Advice = c.opts.Product.Advice[string(e.Class)]
+		}
+	}
+	return nil, c.fail(e)
+}
+
+// names gives ${name} its values under a session; nil: before any.
+func (c *Client) names(s *session) *names {
+	n := &names{product: c.opts.Product, settings: c.opts.Settings}
+	if s != nil {
+		n.claim = s.claim
+	}
+	return n
+}
+
+// fail makes an error fit to leave the package.
+func (c *Client) fail(e *Error) *Error {
+	e.Message = c.scrub.text(e.Message)
+	e.Err = c.scrub.cause(e.Err)
+	return e
+}
+
+// count tells the class of a request that was sent.
+func (c *Client) count(class Class) {
+	if c.opts.OnAnswer != nil {
+		c.opts.OnAnswer(class)
+	}
+}
+
+// warn writes the one line that each failed try gets. p is nil for a sign-in.
+func (c *Client) warn(ctx context.Context, e *Error, p *plan, attempt int, wait time.Duration, again bool) {
+	level, text := slog.LevelWarn, "request failed"
+	if again {
+		text += ", trying again"
+		if e.Class == Throttle {
+			level = slog.LevelInfo // part of sharing an API
+		}
+	}
+	attrs := []slog.Attr{slog.String("connection", c.opts.Name)}
+	if p != nil {
+		attrs = append(attrs, slog.String("source", p.source), slog.String("operation", p.query))
+	} else {
+		attrs = append(attrs, slog.String("operation", "sign-in"))
+	}
+	attrs = append(attrs,
+		slog.String("class", string(e.Class)),
+		slog.Int("status", e.Status),
+		slog.Int("attempt", attempt),
+		slog.String("message", e.what()))
+	if again {
+		attrs = append(attrs, slog.Duration("wait", wait))
+	} else if e.Advice != "" {
+		attrs = append(attrs, slog.String("advice", e.Advice))
+	}
+	c.log.LogAttrs(ctx, level, text, attrs...)
+}
