@@ -33,7 +33,11 @@ func (c *condition) holds(st *state) bool {
 		}
 	}
 	for _, any := range c.alternatives {
-		if !slices.ContainsFunc(any, func(c condition) bool { return c.holds(st) }) {
+		holds := false
+		for i := 0; i < len(any) && !holds; i++ {
+			holds = any[i].holds(st)
+		}
+		if !holds {
 			return false
 		}
 	}

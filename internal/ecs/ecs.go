@@ -75,10 +75,7 @@ func Compile(src *catalog.Source, opts ...Option) (*Mapper, error) {
 // new line. The record should be a JSON object, but whatever it is becomes a
 // document.
 func (m *Mapper) Append(dst, record []byte, meta Meta) []byte {
-	st, _ := m.pool.Get().(*state)
-	if st == nil {
-		st = newState(m)
-	}
+	st := m.state()
 	st.begin(record, meta)
 	dst = append(dst, '{')
 	dst = st.members(dst, m.tree)
@@ -90,46 +87,49 @@ func (m *Mapper) Append(dst, record []byte, meta Meta) []byte {
 
 // Key reads what identifies a record, in one scan.
 func (m *Mapper) Key(record []byte) Key {
-	var some [8][]byte
-	out := some[:]
-	if m.keySpans > len(out) {
-		out = make([][]byte, m.keySpans)
-	}
+	st := m.state()
+	out := st.out[:m.keySpans]
 	m.keys.Scan(record, out)
-	key := Key{UID: m.uid(record, out)}
-	if id := scalarText(nil, out[m.id]); len(id) > 0 {
+	key := Key{UID: st.sum(record)}
+	if id := st.textOf(out[m.id]); len(id) > 0 {
 		key.ID = string(id)
 	}
-	var buf [64]byte
 	for _, src := range m.time.from {
-		if t, ok := parseTime(scalarText(buf[:0], out[src.span])); ok {
+		if t, ok := parseTime(st.textOf(out[src.span])); ok {
 			key.Time = t
 			break
 		}
 	}
+	clear(out)
+	m.pool.Put(st)
 	return key
 }
 
-// uid hashes the source's name, the id and the version values. Where there is
-// no id it hashes the whole record.
-func (m *Mapper) uid(record []byte, out [][]byte) [16]byte {
-	var space [512]byte
-	buf := append(space[:0], m.name...)
-	var text [256]byte
-	if id := scalarText(text[:0], out[m.id]); len(id) > 0 {
-		buf = appendPart(buf, 'i', id)
-		for _, raw := range out[m.version[0]:m.version[1]] {
-			value := scalarText(text[:0], raw)
+func (m *Mapper) state() *state {
+	if st, ok := m.pool.Get().(*state); ok {
+		return st
+	}
+	return newState(m)
+}
+
+// sum is the UID of the record that was scanned: a hash of the source's name,
+// the id and the version values, or, where there is no id, the whole record.
+func (st *state) sum(record []byte) [16]byte {
+	st.buf = append(st.buf[:0], st.m.name...)
+	if id := st.textOf(st.out[st.m.id]); len(id) > 0 {
+		st.buf = appendPart(st.buf, 'i', id)
+		for _, raw := range st.out[st.m.version[0]:st.m.version[1]] {
+			value := st.textOf(raw)
 			if k := jsonscan.Kind(raw); k == '{' || k == '[' {
 				value = raw
 			}
-			buf = appendPart(buf, 'v', value)
+			st.buf = appendPart(st.buf, 'v', value)
 		}
 	} else {
 		whole := sha256.Sum256(record)
-		buf = appendPart(buf, 'r', whole[:])
+		st.buf = appendPart(st.buf, 'r', whole[:])
 	}
-	sum := sha256.Sum256(buf)
+	sum := sha256.Sum256(st.buf)
 	return [16]byte(sum[:16])
 }
 
@@ -141,27 +141,22 @@ func appendPart(buf []byte, mark byte, part []byte) []byte {
 	return append(buf, part...)
 }
 
-// scalarText is the text of a single value: a string's own, a number or boolean
-// as it is written; nothing for null and for objects and lists. It appends to
-// buf where the text does not stand in raw as it is.
-func scalarText(buf, raw []byte) []byte {
-	text, isPlain := plainText(raw)
-	if !isPlain {
-		text, _ = jsonscan.AppendText(buf, raw)
-	}
-	return text
-}
-
-// plainText is scalarText where nothing has to be unescaped.
-func plainText(raw []byte) (text []byte, ok bool) {
+// textOf is the text of a single value: a string's own, a number or boolean as
+// it is written; nothing for null and for objects and lists. It stands until
+// the next call.
+func (st *state) textOf(raw []byte) []byte {
 	switch jsonscan.Kind(raw) {
 	case '"':
 		text, escaped, ok := jsonscan.Text(raw)
-		return text, ok && !escaped && utf8.Valid(text)
+		if ok && !escaped && utf8.Valid(text) {
+			return text
+		}
+		st.text, _ = jsonscan.AppendText(st.text[:0], raw)
+		return st.text
 	case '0', 't', 'f':
-		return raw, true
+		return raw
 	}
-	return nil, true
+	return nil
 }
 
 // isEmpty tells whether a raw value is no value: absent, null, or an empty

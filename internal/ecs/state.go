@@ -3,6 +3,7 @@ package ecs
 import (
 	"bytes"
 	"encoding/hex"
+	"time"
 	"unicode/utf8"
 
 	"github.com/trawlsec/trawl/internal/jsonscan"
@@ -50,7 +51,7 @@ func newState(m *Mapper) *state {
 func (st *state) begin(record []byte, meta Meta) {
 	m := st.m
 	whole := m.plan.Scan(record, st.out)
-	st.uid = m.uid(record, st.out)
+	st.uid = st.sum(record)
 	if !utf8.Valid(record) {
 		record = validUTF8(record)
 		m.plan.Scan(record, st.out)
@@ -206,11 +207,18 @@ func ownConnection(st *state, dst []byte) ([]byte, bool) {
 }
 
 func ownCreated(st *state, dst []byte) ([]byte, bool) {
-	return appendTime(dst, st.meta.Created), !st.meta.Created.IsZero()
+	return appendKnown(dst, st.meta.Created)
 }
 
 func ownIngested(st *state, dst []byte) ([]byte, bool) {
-	return appendTime(dst, st.meta.Ingested), !st.meta.Ingested.IsZero()
+	return appendKnown(dst, st.meta.Ingested)
+}
+
+func appendKnown(dst []byte, t time.Time) ([]byte, bool) {
+	if t.IsZero() {
+		return dst, false
+	}
+	return appendTime(dst, t), true
 }
 
 func ownError(st *state, dst []byte) ([]byte, bool) {

@@ -143,16 +143,6 @@ func (st *state) fill(e *expr) ([]byte, bool) {
 	return st.filled, true
 }
 
-// textOf is the text of a single value; it stands until the next call.
-func (st *state) textOf(raw []byte) []byte {
-	text, isPlain := plainText(raw)
-	if !isPlain {
-		st.text, _ = jsonscan.AppendText(st.text[:0], raw)
-		text = st.text
-	}
-	return text
-}
-
 // scalar writes a single value.
 func (st *state) scalar(dst []byte, e *expr, raw []byte) ([]byte, bool) {
 	if isEmpty(raw) {
@@ -176,7 +166,8 @@ func (st *state) keyword(dst, raw []byte) ([]byte, bool) {
 	if copied, ok := jsonscan.AppendRaw(dst, raw); ok {
 		return copied, true
 	}
-	return jsonscan.AppendString(dst, raw), true
+	text := st.textOf(raw)
+	return jsonscan.AppendString(dst, text), len(text) > 0
 }
 
 // json writes any value as it is.
@@ -314,6 +305,9 @@ func (st *state) convert(dst []byte, e *expr, text, raw []byte) ([]byte, bool) {
 			return appendTime(dst, t), true
 		}
 	case kindIP:
+		if isIPv4(text) {
+			return append(append(append(dst, '"'), text...), '"'), true
+		}
 		if addr, ok := parseIP(text); ok {
 			dst = append(dst, '"')
 			dst = addr.AppendTo(dst)
@@ -427,6 +421,29 @@ func isNumber(text []byte) bool {
 	}
 	_, err := strconv.ParseFloat(string(text), 64)
 	return err == nil
+}
+
+// isIPv4 tells whether text is an IPv4 address.
+func isIPv4(text []byte) bool {
+	if len(text) > 15 {
+		return false
+	}
+	dots, digits, value := 0, 0, 0
+	for _, c := range text {
+		switch {
+		case c == '.' && digits > 0 && dots < 3:
+			dots++
+			digits, value = 0, 0
+		case '0' <= c && c <= '9' && (digits == 0 || value > 0):
+			digits++
+			if value = value*10 + int(c-'0'); value > 255 {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return dots == 3 && digits > 0
 }
 
 // parseIP reads an address without a zone. One that maps IPv4 into IPv6 is IPv4.
