@@ -23,14 +23,14 @@ import (
 
 // Options make the client of a connection.
 type Options struct {
-	Name      string            // of the connection: wiz-prod
-	Product   *catalog.Product  //
-	Settings  Settings          //
-	Rate      catalog.RateLimit // zero: the product's; zero there too: no limit
-	HTTP      HTTPOptions       //
-	Logger    *slog.Logger      // nil: no log
-	OnAnswer  func(class Class) // called once for every request, sign-ins too, with what became of it; may be nil
-	UserAgent string            // empty: trawl
+	Name      string                           // of the connection: wiz-prod
+	Product   *catalog.Product                 //
+	Settings  Settings                         //
+	Rate      catalog.RateLimit                // zero: the product's; zero there too: no limit
+	HTTP      HTTPOptions                      //
+	Logger    *slog.Logger                     // nil: no log
+	OnAnswer  func(source string, class Class) // called once for every request with what became of it; source is audit, or empty for a sign-in; may be nil
+	UserAgent string                           // empty: trawl
 }
 
 // Client asks one account of a product. It is safe for concurrent use; its
@@ -167,7 +167,7 @@ func (c *Client) Page(ctx context.Context, r Request) (*Page, error) {
 			return nil, fmt.Errorf("%s: %w", p.op, ctx.Err())
 		}
 		if failure == nil {
-			c.count(OK)
+			c.count(r.Source.ID, OK)
 			c.budget.succeeded()
 			return page, nil
 		}
@@ -205,7 +205,7 @@ func (c *Client) ask(ctx context.Context, s *session, p *plan, r Request) (*Page
 		return page, nil
 	}
 	if ctx.Err() == nil {
-		c.count(e.Class)
+		c.count(r.Source.ID, e.Class)
 	}
 	e.Op = p.op
 	switch e.Class {
@@ -244,9 +244,9 @@ func (c *Client) fail(e *Error) *Error {
 }
 
 // count tells the class of a request that was sent.
-func (c *Client) count(class Class) {
+func (c *Client) count(source string, class Class) {
 	if c.opts.OnAnswer != nil {
-		c.opts.OnAnswer(class)
+		c.opts.OnAnswer(source, class)
 	}
 }
 

@@ -105,7 +105,7 @@ func TestClasses(t *testing.T) {
 				var mu sync.Mutex
 				counted := map[Class]int{}
 				c := client(t, a, func(o *Options) {
-					o.OnAnswer = func(class Class) { mu.Lock(); defer mu.Unlock(); counted[class]++ }
+					o.OnAnswer = func(_ string, class Class) { mu.Lock(); defer mu.Unlock(); counted[class]++ }
 				})
 				page, err := c.Page(t.Context(), auditPage(""))
 				signIns, tries := a.counts()

@@ -248,12 +248,12 @@ func (c *Client) clientCredentials(ctx context.Context, n *names) (*oauth2.Token
 	client := &http.Client{Transport: withHeaders{c.http.Transport, headers}, CheckRedirect: checkRedirect}
 	token, err := cfg.Token(context.WithValue(try, oauth2.HTTPClient, client))
 	if err == nil {
-		c.count(OK)
+		c.count("", OK)
 		return token, nil
 	}
 	e := c.signInFailure(ctx, try, err)
 	if ctx.Err() == nil {
-		c.count(e.Class)
+		c.count("", e.Class)
 	}
 	e.Op = c.signInOp()
 	if e.Class == Auth {

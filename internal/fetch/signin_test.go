@@ -351,3 +351,22 @@ func TestBearer(t *testing.T) {
 		}
 	}
 }
+
+// TestSignInContentType: an answer that is JSON is read as such, whatever the
+// server calls it.
+func TestSignInContentType(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"application/json", "text/plain; charset=utf-8", "text/html", ""} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			a := &api{token: func(int, url.Values) *http.Response {
+				resp := tokenAnswer(testToken, 86400)
+				resp.Header.Set("Content-Type", kind)
+				return resp
+			}}
+			if err := client(t, a, nil).SignIn(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -1,11 +1,13 @@
 package fetch
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -112,7 +114,9 @@ func address(raw string) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
-// withHeaders adds headers to the requests that a library makes.
+// withHeaders adds headers to the token requests that x/oauth2 makes. It also
+// calls an answer that is JSON by the name of JSON: x/oauth2 reads text/plain,
+// which is what some servers say of all they send, as a form.
 type withHeaders struct {
 	base    http.RoundTripper
 	headers http.Header
@@ -123,7 +127,19 @@ func (t withHeaders) RoundTrip(r *http.Request) (*http.Response, error) {
 	for k, v := range t.headers {
 		r.Header[k] = v
 	}
-	return t.base.RoundTrip(r)
+	resp, err := t.base.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	body := bufio.NewReader(resp.Body)
+	if first, err := body.Peek(1); err == nil && first[0] == '{' {
+		resp.Header.Set("Content-Type", "application/json")
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, resp.Body}
+	return resp, nil
 }
 
 // failure is why a request had no answer, in words: parent is the caller's
