@@ -465,6 +465,8 @@ func TestKey(t *testing.T) {
 		`{"id":"","status":"OPEN"}`,
 		`{"id":null,"status":"OPEN"}`,
 		`{"id":["e1"],"status":"OPEN"}`,
+		`{"by":x{"name":1]},"id":"e3"}}`,
+		`{"by":{"name":1]},"id":"e3"}}`,
 		``,
 	} {
 		key := m.Key([]byte(other))

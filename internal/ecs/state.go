@@ -50,11 +50,11 @@ func newState(m *Mapper) *state {
 // begin scans the record and decides what holds for it as a whole.
 func (st *state) begin(record []byte, meta Meta) {
 	m := st.m
-	whole := m.plan.Scan(record, st.out)
+	whole := st.scan(record)
 	st.uid = st.sum(record)
 	if !utf8.Valid(record) {
 		record = validUTF8(record)
-		m.plan.Scan(record, st.out)
+		st.scan(record)
 	}
 	st.record, st.meta = record, meta
 	st.errs, st.errSpans = st.errs[:0], st.errSpans[:0]
@@ -77,6 +77,16 @@ func (st *state) begin(record []byte, meta Meta) {
 	for i := range st.cases {
 		st.cases[i] = undecided
 	}
+}
+
+// scan reads all paths. What is no JSON may look different to another plan, so
+// then the key is read with its own.
+func (st *state) scan(record []byte) (whole bool) {
+	if st.m.plan.Scan(record, st.out) {
+		return true
+	}
+	st.m.keys.Scan(record, st.out[:st.m.keySpans])
+	return false
 }
 
 // end lets go of the record and of buffers that have grown large.

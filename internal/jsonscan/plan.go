@@ -202,22 +202,12 @@ func (s *state) forget(n *node) {
 // object reads on after an object's opening bracket.
 func (s *state) object(n *node, i int) int {
 	src := s.src
-	for {
-		i = skipSpace(src, i)
-		if i >= len(src) {
-			s.cut = true
-			return len(src)
+	for first := true; ; first = false {
+		if i = s.next(i, first, '}'); i < 0 {
+			return -i
 		}
-		switch src[i] {
-		case ',':
-			i++
-			continue
-		case '}':
-			return i + 1
-		case '"':
-		default:
-			s.cut = true
-			return len(src)
+		if src[i] != '"' {
+			return s.cutOff()
 		}
 		end, escaped := skipString(src, i)
 		key := src[i+1 : max(i+1, end-1)]
@@ -225,8 +215,7 @@ func (s *state) object(n *node, i int) int {
 			i = skipSpace(src, i+1)
 		}
 		if i >= len(src) {
-			s.cut = true
-			return len(src)
+			return s.cutOff()
 		}
 		if escaped {
 			key = appendUnescaped(nil, key)
@@ -243,16 +232,8 @@ func (s *state) object(n *node, i int) int {
 func (s *state) array(n *node, i int) int {
 	src := s.src
 	for index := 0; ; index++ {
-		i = skipSpace(src, i)
-		if i < len(src) && src[i] == ',' {
-			i = skipSpace(src, i+1)
-		}
-		if i >= len(src) {
-			s.cut = true
-			return len(src)
-		}
-		if src[i] == ']' {
-			return i + 1
+		if i = s.next(i, index == 0, ']'); i < 0 {
+			return -i
 		}
 		end := skipValue(src, i)
 		for k := range n.steps {
@@ -264,6 +245,32 @@ func (s *state) array(n *node, i int) int {
 		}
 		i = end
 	}
+}
+
+// next returns where the next member or element starts, reading from i on. At
+// the closing bracket it returns the index after it, negative.
+func (s *state) next(i int, first bool, closing byte) int {
+	src := s.src
+	if i = skipSpace(src, i); i < len(src) {
+		switch c := src[i]; {
+		case c == closing:
+			return -(i + 1)
+		case first:
+			return i
+		case c == ',':
+			if i = skipSpace(src, i+1); i < len(src) {
+				return i
+			}
+		}
+	}
+	return -s.cutOff()
+}
+
+// cutOff notes that an object or array does not go on as it should, and ends
+// the scan.
+func (s *state) cutOff() int {
+	s.cut = true
+	return len(s.src)
 }
 
 func (s *state) met(id int) bool {
