@@ -201,6 +201,9 @@ func loadProduct(folder string, files map[string]file) (*Product, Mistakes, erro
 		if source.Folder, err = fs.Sub(f.fsys, folder); err != nil {
 			return nil, nil, err
 		}
+		if _, onDisk := f.fsys.(named); onDisk {
+			source.Dir = filepath.Dir(f.name)
+		}
 		if doc.Root().Kind() == strictyaml.Map {
 			checkSource(doc, strings.TrimSuffix(name, ".yaml"), source, sound)
 		}

@@ -90,6 +90,7 @@ type Link struct {
 type Source struct {
 	Product *Product `yaml:"-"`
 	Folder  fs.FS    `yaml:"-"` // the folder that the source's file is in; its samples are under testdata/<source>
+	Dir     string   `yaml:"-"` // the same folder's path on disk; "" where it comes with the program
 
 	ID      string   `yaml:"source"`           // second half of the name: audit
 	Name    string   `yaml:"name"`             // for people: Audit log

@@ -1,0 +1,320 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/strictyaml"
+)
+
+func (a *app) catalogCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "catalog",
+		Short: "Show the products that Trawl knows, and check your own",
+		Long: "The catalogue holds all that Trawl knows of a product: how to sign in, what to ask, how the\n" +
+			"answer becomes documents. It comes with the program; a folder of your own adds to it, or\n" +
+			"replaces parts (catalog_dir in the configuration, --catalog-dir here).",
+		Args: unknownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.catalogListCommand(), a.catalogShowCommand(), a.catalogLintCommand(), a.catalogTestCommand(), schemaCommand(a, "the catalogue's files", catalog.Schema))
+	return cmd
+}
+
+// catalogDirFlag adds --catalog-dir. load gives the catalogue with it.
+func catalogDirFlag(cmd *cobra.Command) (load func() (*catalog.Catalogue, error), dir *string) {
+	dir = cmd.Flags().String("catalog-dir", "", "`FOLDER` with products of your own")
+	return func() (*catalog.Catalogue, error) {
+		cat, err := loadCatalogue(*dir)
+		if err != nil {
+			return nil, misuse(err)
+		}
+		return cat, nil
+	}, dir
+}
+
+func schemaCommand(a *app, of string, schema func() []byte) *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of " + of + ", for editors",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.stdout.Write(schema())
+			return err
+		},
+	}
+}
+
+// listedSource is a source in `trawl catalog list`.
+type listedSource struct {
+	Source    string           `json:"source"`
+	Product   string           `json:"product"`
+	Name      string           `json:"name"`
+	Kind      string           `json:"kind"`
+	About     string           `json:"about"`
+	Scopes    []string         `json:"scopes,omitempty"`
+	Interval  catalog.Duration `json:"interval"`
+	Retention catalog.Duration `json:"retention,omitzero"`
+}
+
+func (a *app) catalogListCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the sources of all products",
+		Example: `  $ trawl catalog list
+  SOURCE      NAME       KIND   EVERY  REACHES  ABOUT
+  wiz/audit   Audit log  log    5m     180d     What users and service accounts did in the Wiz tenant, ...
+  wiz/issues  Issues     state  5m     180d     Toxic combinations, threats and cloud configuration risks, ...`,
+		Args: cobra.NoArgs,
+	}
+	load, _ := catalogDirFlag(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		cat, err := load()
+		if err != nil {
+			return err
+		}
+		listed := []listedSource{}
+		t := &table{header: []string{"SOURCE", "NAME", "KIND", "EVERY", "REACHES", "ABOUT"}}
+		for _, p := range cat.Products() {
+			for _, s := range p.SourceList() {
+				listed = append(listed, listedSource{
+					Source: s.FullName(), Product: p.ID, Name: s.Name, Kind: s.Kind, About: s.About, Scopes: s.Scopes,
+					Interval: s.Window.Interval, Retention: s.Window.Retention,
+				})
+				t.add(s.FullName(), s.Name, s.Kind, s.Window.Interval.String(), reach(s.Window), s.About)
+			}
+		}
+		if a.format == "json" {
+			return writeJSON(a.stdout, listed)
+		}
+		t.write(a.stdout)
+		return nil
+	}
+	a.formatFlag(cmd)
+	return cmd
+}
+
+// reach is how far back a source can be asked.
+func reach(w catalog.Window) string {
+	if w.Retention == 0 {
+		return "unknown"
+	}
+	return w.Retention.String()
+}
+
+func (a *app) catalogShowCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show PRODUCT | SOURCE",
+		Short: "Show what is known of a product or a source",
+		Long: "Shows a product (wiz): its settings, its sources, where the facts come from. Or a source\n" +
+			"(wiz/audit): what is asked, how it is paged, what documents hold. --format json has everything.",
+		Example: "  trawl catalog show wiz\n  trawl catalog show wiz/audit\n  trawl catalog show wiz/audit --format json | jq -r .request.graphql.query",
+		Args:    cobra.ExactArgs(1),
+	}
+	load, _ := catalogDirFlag(cmd)
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		cat, err := load()
+		if err != nil {
+			return err
+		}
+		if strings.Contains(args[0], "/") {
+			s, err := cat.Source(args[0])
+			if err != nil {
+				return misuse(err)
+			}
+			return a.showSource(s)
+		}
+		p, err := cat.Product(args[0])
+		if err != nil {
+			return misuse(err)
+		}
+		return a.showProduct(p)
+	}
+	a.formatFlag(cmd)
+	return cmd
+}
+
+func (a *app) showProduct(p *catalog.Product) error {
+	if a.format == "json" {
+		sources := map[string]*catalog.Source{}
+		maps.Copy(sources, p.Sources)
+		return a.writeCatalogue(p, "sources", sources)
+	}
+	fmt.Fprintf(a.stdout, "%s: %s, by %s\n%s\n\n", p.ID, p.Name, p.Vendor, p.About)
+	sources := &table{header: []string{"SOURCE", "NAME", "ABOUT"}}
+	for _, s := range p.SourceList() {
+		sources.add(s.FullName(), s.Name, s.About)
+	}
+	sources.write(a.stdout)
+	fmt.Fprintln(a.stdout)
+	settings := &table{header: []string{"SETTING", "TYPE", "DEFAULT", "ABOUT"}}
+	for _, name := range settingNames(p) {
+		s := p.Settings[name]
+		def := s.Default
+		if s.Required {
+			def = "required"
+		}
+		settings.add(name, settingType(s), def, s.About)
+	}
+	settings.write(a.stdout)
+	fmt.Fprintf(a.stdout, "\nat most %g requests a second, %d at once, unless rate_limit says otherwise\n", p.Rate.PerSecond, p.Rate.Burst)
+	writeLinks(a.stdout, p.Links)
+	return nil
+}
+
+// settingNames are a product's settings: those that it needs first.
+func settingNames(p *catalog.Product) []string {
+	return slices.SortedFunc(maps.Keys(p.Settings), func(x, y string) int {
+		if p.Settings[x].Required != p.Settings[y].Required {
+			if p.Settings[x].Required {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(x, y)
+	})
+}
+
+func settingType(s catalog.Setting) string {
+	switch {
+	case s.Secret:
+		return "secret"
+	case s.Type == "":
+		return "string"
+	}
+	return s.Type
+}
+
+func (a *app) showSource(s *catalog.Source) error {
+	if a.format == "json" {
+		return a.writeCatalogue(s, "product", s.Product.ID)
+	}
+	w := a.stdout
+	fmt.Fprintf(w, "%s: %s\n%s\n\n", s.FullName(), s.Name, s.About)
+	fact := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-11s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	kind := map[string]string{"log": "events, each for ever", "state": "findings, which change and vanish"}[s.Kind]
+	fact("kind", "%s: %s", s.Kind, kind)
+	if len(s.Scopes) > 0 {
+		fact("permission", "%s", strings.Join(s.Scopes, ", "))
+	}
+	fact("read", "every %v, the last %v again each time%s", s.Window.Interval, s.Window.Overlap, revisits(s.Window))
+	fact("reaches", "%s back", reach(s.Window))
+	fact("by", "%s", strings.Join(s.Window.Fields, ", "))
+	fact("pages", "%d records each (%d at most)%s", s.Paging.Size, s.Paging.MaxSize, pageCap(s.Paging))
+	fact("record", "id %s, time %s", s.Record.ID, strings.Join(s.Record.Time, " or "))
+	for _, documented := range [][2]string{{"retention", s.Facts.Retention}, {"latency", s.Facts.Latency}, {"licensing", s.Facts.Licensing}} {
+		if documented[1] != "" {
+			fact(documented[0], "%s", documented[1])
+		}
+	}
+	fmt.Fprintf(w, "\ndocuments\n%s", wrapList(mappedFields(s.ECS), 100))
+	if s.Request.GraphQL != nil {
+		fmt.Fprintf(w, "\nrequest: %s\n%s", s.Request.Method, indented(s.Request.GraphQL.Query))
+	} else {
+		fmt.Fprintf(w, "\nrequest: %s %s\n", s.Request.Method, s.Request.Path)
+	}
+	writeLinks(w, s.Facts.References)
+	return nil
+}
+
+func revisits(w catalog.Window) string {
+	if len(w.Revisit) == 0 {
+		return ""
+	}
+	ages := make([]string, len(w.Revisit))
+	for i, age := range w.Revisit {
+		ages[i] = age.String()
+	}
+	return ", and what is " + strings.Join(ages, " and ") + " old"
+}
+
+func pageCap(p catalog.Paging) string {
+	if p.Cap == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; no query yields more than %d", p.Cap)
+}
+
+// mappedFields are the fields of documents that a mapping can set.
+func mappedFields(m catalog.Mapping) []string {
+	fields := map[string]bool{}
+	note := func(exprs map[string]catalog.Expr, constants map[string]any) {
+		for f := range exprs {
+			fields[f] = true
+		}
+		for f := range constants {
+			fields[f] = true
+		}
+	}
+	note(m.Fields, m.Constants)
+	for _, b := range m.When {
+		note(b.Fields, b.Constants)
+	}
+	for _, l := range m.Lookups {
+		for _, c := range l.Cases {
+			note(nil, c.Set)
+		}
+	}
+	for key := range m.Related {
+		fields["related."+key] = true
+	}
+	return slices.Sorted(maps.Keys(fields))
+}
+
+// wrapList puts words on lines of some width.
+func wrapList(words []string, width int) string {
+	var b strings.Builder
+	line := 0
+	for i, word := range words {
+		switch {
+		case i == 0:
+			b.WriteString("  ")
+		case line+len(word)+2 > width:
+			b.WriteString("\n  ")
+			line = 0
+		default:
+			b.WriteString("  ")
+		}
+		b.WriteString(word)
+		line += len(word) + 2
+	}
+	b.WriteString("\n")
+	return b.String()
+}
+
+func indented(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ") + "\n"
+}
+
+func writeLinks(w io.Writer, links []catalog.Link) {
+	if len(links) > 0 {
+		fmt.Fprintln(w, "\nreferences")
+	}
+	for _, l := range links {
+		fmt.Fprintf(w, "  %s: %s\n", l.Title, l.URL)
+	}
+}
+
+// writeCatalogue prints a product or a source with the keys of its file, and
+// one more member, which its file does not have.
+func (a *app) writeCatalogue(v any, key string, extra any) error {
+	raw, err := strictyaml.JSON(v)
+	if err != nil {
+		return err
+	}
+	more, err := strictyaml.JSON(map[string]any{key: extra})
+	if err != nil {
+		return err
+	}
+	joined := append(raw[:len(raw)-1:len(raw)-1], ',')
+	return writeJSON(a.stdout, json.RawMessage(append(joined, more[1:]...)))
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+)
+
+// connectionName checks the name of a connection.
+func connectionName(name string) error {
+	if !connectionForm.MatchString(name) {
+		return errors.New("a name has letters, digits, and _ . -")
+	}
+	return nil
+}
+
+var connectionForm = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+const initHead = `# The configuration of Trawl. ` + "`trawl check` finds every mistake in it; `trawl config schema`" + `
+# prints its JSON Schema, for editors. Relative paths are relative to the folder of
+# this file. ${env:NAME} and ${file:PATH} work in every value, so no secret needs
+# to stand here; the file of a secret is read again when it changes.
+
+data_dir: ./trawl-data       # state, log
+listen: 127.0.0.1:8686       # /healthz, /readyz, /metrics; "" for none
+`
+
+const initLog = `
+log:
+  url: ""                    # "" is the embedded log; else nats://a:4222,nats://b:4222
+  max_bytes: 10GiB           # what it may hold before collection waits
+  max_age: 168h              # how long pages stay for replay and for telling duplicates
+
+connections:
+`
+
+const initOutputs = `
+outputs:
+  archive:
+    type: file
+    path: ./events.ndjson    # - is the standard output
+    schema: ecs              # or raw: the records as received
+    # original: false        # leave event.original out
+    # rotate: {size: 1GiB, age: 24h}
+    # compress: zstd         # or gzip
+`
+
+// yaml is the file.
+func (p *initPlan) yaml() []byte {
+	var b strings.Builder
+	b.WriteString(initHead)
+	if p.catalogDir != "" {
+		fmt.Fprintf(&b, "catalog_dir: %s\n", quoted(p.catalogDir))
+	}
+	b.WriteString(initLog)
+	for i, c := range p.connections {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		c.yaml(&b)
+	}
+	b.WriteString(initOutputs)
+	return []byte(b.String())
+}
+
+func (c plannedConnection) yaml(b *strings.Builder) {
+	fmt.Fprintf(b, "  %s:\n    product: %s   # %s: %s\n    settings:\n", quoted(c.name), c.product.ID, c.product.Name, oneLine(c.product.About))
+	for _, key := range settingNames(c.product) {
+		s := c.product.Settings[key]
+		fmt.Fprintf(b, "      # %s\n", oneLine(s.About))
+		value, set := c.settings[key]
+		switch {
+		case set:
+			fmt.Fprintf(b, "      %s: %s\n", key, quoted(value))
+		case s.Required || s.Secret && s.Env != "":
+			fmt.Fprintf(b, "      %s: ${env:%s}\n", key, c.variable(key))
+		case s.Type == "map":
+			fmt.Fprintf(b, "      # %s: {}\n", key)
+		default:
+			fmt.Fprintf(b, "      # %s: %s\n", key, quoted(s.Default+s.Example))
+		}
+	}
+	r := c.product.Rate
+	fmt.Fprintf(b, "    # rate_limit: {requests_per_second: %g, burst: %d}\n", r.PerSecond, r.Burst)
+	b.WriteString("    # http: {proxy_url: \"\", ca_file: \"\", timeout: 60s, max_body: 64MiB}\n    sources:\n")
+	for i, s := range c.product.SourceList() {
+		fmt.Fprintf(b, "      %s:   # %s: %s%s\n", s.ID, s.Name, oneLine(s.About), needs(s))
+		if i == 0 {
+			b.WriteString("        # where to begin: without start at the present; with an age (24h, 30d) or a time\n        # (2025-01-31T09:00:00Z) there, as far as the product keeps its records\n")
+		}
+		b.WriteString("        # start: 24h\n")
+		fmt.Fprintf(b, "        # interval: %v\n", s.Window.Interval)
+	}
+}
+
+func needs(s *catalog.Source) string {
+	if len(s.Scopes) == 0 {
+		return ""
+	}
+	return "; needs " + strings.Join(s.Scopes, ", ")
+}
+
+// variable is the environment variable that a setting is read from.
+func (c plannedConnection) variable(key string) string {
+	if env := c.product.Settings[key].Env; env != "" {
+		return env
+	}
+	return strings.ToUpper(c.product.ID + "_" + key)
+}
+
+// next are the steps after the file is written.
+func (p *initPlan) next(path string) string {
+	type step struct{ command, about string }
+	var steps []step
+	for _, c := range p.connections {
+		for _, key := range settingNames(c.product) {
+			s := c.product.Settings[key]
+			if _, set := c.settings[key]; s.Required && !set {
+				steps = append(steps, step{"export " + c.variable(key) + "=...", oneLine(s.About)})
+			}
+		}
+	}
+	flag := ""
+	if path != "trawl.yaml" {
+		flag = " -c " + path
+	}
+	steps = append(steps, step{"trawl check" + flag, ""}, step{"trawl run --once" + flag, ""})
+	width := 0
+	for _, s := range steps {
+		width = max(width, len(s.command))
+	}
+	var b strings.Builder
+	b.WriteString("\nNext:\n")
+	for _, s := range steps {
+		line := fmt.Sprintf("  %-*s   # %s", width, s.command, s.about)
+		b.WriteString(strings.TrimRight(line, " #") + "\n")
+	}
+	return b.String()
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// quoted is a text as a YAML value, in quotes where it needs them.
+func quoted(s string) string {
+	if plainValue.MatchString(s) {
+		return s
+	}
+	text, err := yaml.MarshalWithOptions(s, yaml.JSON())
+	if err != nil {
+		return fmt.Sprintf("%q", s)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// plainValue are texts that YAML reads as they are.
+var plainValue = regexp.MustCompile(`^(\$\{[a-z]+:[A-Za-z0-9_./-]+\}|[A-Za-z./][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*|[0-9]+[a-z]+)$`)
