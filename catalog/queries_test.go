@@ -1,0 +1,137 @@
+package catalogfiles_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+)
+
+var emptyInput = regexp.MustCompile(`(?m)^((?:input|type) \w+)(?: \{\s*\})?$`)
+
+// wizSchema reads the public schema of Wiz's API, which is no part of this
+// repository: TRAWL_WIZ_SCHEMA names it, or it lies beside the repository.
+func wizSchema(t *testing.T) *ast.Schema {
+	t.Helper()
+	path := os.Getenv("TRAWL_WIZ_SCHEMA")
+	if path == "" {
+		path = filepath.Join("..", "..", "shared", "wiz", "schema.graphql")
+		if _, err := os.Stat(path); err != nil {
+			t.Skip("there is no schema; TRAWL_WIZ_SCHEMA can name one")
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An introspected schema may have input types without fields, which the parser does not take.
+	filled := emptyInput.ReplaceAll(text, []byte("$1 {\n  none: Boolean\n}"))
+	schema, err := gqlparser.LoadSchema(&ast.Source{Name: path, Input: string(filled)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// Every query is one that Wiz's API takes, with every variable that Trawl sends.
+func TestWizQueries(t *testing.T) {
+	t.Parallel()
+	schema := wizSchema(t)
+	product, err := load(t).Product("wiz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range product.SourceList() {
+		query, errs := gqlparser.LoadQuery(schema, source.Request.GraphQL.Query)
+		if len(errs) > 0 {
+			t.Errorf("%s: %v", source.FullName(), errs)
+			continue
+		}
+		if len(query.Operations) != 1 {
+			t.Errorf("%s: %d operations, want one", source.FullName(), len(query.Operations))
+			continue
+		}
+		operation := query.Operations[0]
+		for name := range source.Request.GraphQL.Variables {
+			if operation.VariableDefinitions.ForName(name) == nil {
+				t.Errorf("%s: the query declares no $%s", source.FullName(), name)
+			}
+		}
+		if source.Request.Filter != "" && operation.VariableDefinitions.ForName(source.Request.Filter) == nil {
+			t.Errorf("%s: the query declares no $%s, which filters are merged into", source.FullName(), source.Request.Filter)
+		}
+		for _, field := range source.Window.Fields {
+			variables := fill(t, source, source.Request.GraphQL.Variables, field)
+			if _, err := validator.VariableValues(schema, operation, variables.(map[string]any)); err != nil {
+				t.Errorf("%s by %s: %v", source.FullName(), field, err)
+			}
+		}
+	}
+}
+
+// fill puts sample values in place of the names in a request's variables.
+func fill(t *testing.T, source *catalog.Source, value any, field string) any {
+	t.Helper()
+	now := time.Now().UTC()
+	texts := map[string]string{
+		"since":      now.Add(-time.Hour).Format(source.Window.Layout),
+		"until":      now.Format(source.Window.Layout),
+		"time_field": field,
+	}
+	expand := func(s string) string {
+		filled, err := catalog.Expand(s, func(name string) (string, bool) { v, ok := texts[name]; return v, ok })
+		if err != nil {
+			t.Errorf("%s: %q: %v", source.FullName(), s, err)
+		}
+		return filled
+	}
+	switch v := value.(type) {
+	case string:
+		switch name, _ := catalog.WholeName(v); name {
+		case "page_size":
+			return json.Number("500")
+		case "cursor":
+			return "cursor"
+		}
+		return expand(v)
+	case map[string]any:
+		filled := map[string]any{}
+		for key, item := range v {
+			filled[expand(key)] = fill(t, source, item, field)
+		}
+		return filled
+	case []any:
+		var filled []any
+		for _, item := range v {
+			filled = append(filled, fill(t, source, item, field))
+		}
+		return filled
+	}
+	return value
+}
+
+// Every mutation of the API has a place among the actions of the audit log.
+func TestWizMutationsArePlaced(t *testing.T) {
+	t.Parallel()
+	schema := wizSchema(t)
+	m := auditMapper(t)
+	for _, field := range schema.Mutation.Fields {
+		if strings.HasPrefix(field.Name, "__") {
+			continue
+		}
+		action := string(unicode.ToUpper(rune(field.Name[0]))) + field.Name[1:]
+		if place, message := placeOf(t, m, action); message != "" {
+			t.Errorf("%s: %q, %s", action, place, message)
+		}
+	}
+}
