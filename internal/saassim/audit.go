@@ -1,0 +1,343 @@
+package saassim
+
+import (
+	"cmp"
+	"math"
+	"net/http"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// auditEntry is an audit log entry. It never changes once it is made.
+type auditEntry struct {
+	id, requestID      string
+	action, actionType string // actionType "": null
+	status             string
+	at                 time.Time // when it happened
+	visible            time.Time // when queries begin to see it
+	duration           int       // milliseconds
+	by                 *principal
+	params             jsontext.Value
+	agent, ip, country string // "": null
+	client             string // "": null
+	engines            []string
+	aiAgent            string // "": null
+	shuffle            uint64 // its place when entries have no order
+	rendering
+}
+
+func (e *auditEntry) typename() string { return "AuditLogEntry" }
+func (e *auditEntry) kept() *rendering { return &e.rendering }
+
+func (e *auditEntry) field(name string) any {
+	switch name {
+	case "id":
+		return e.id
+	case "action":
+		return e.action
+	case "actionType":
+		return orNull(e.actionType)
+	case "actionParameters":
+		return e.params
+	case "aiAgentType":
+		return orNull(e.aiAgent)
+	case "aiEngines":
+		if e.engines == nil {
+			return nil
+		}
+		return e.engines
+	case "clientType":
+		return orNull(e.client)
+	case "duration":
+		return e.duration
+	case "performer":
+		return snapshotOf{e.by}
+	case "requestId":
+		return orNull(e.requestID)
+	case "serviceAccount":
+		return e.by.as(serviceAccount)
+	case "sourceIP":
+		return orNull(e.ip)
+	case "sourceIPCountryCode":
+		return orNull(e.country)
+	case "status":
+		return e.status
+	case "timestamp":
+		return e.at
+	case "user":
+		return e.by.as(userAccount)
+	case "userAgent":
+		return orNull(e.agent)
+	}
+	return nil
+}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// auditEntries answers the auditLogEntries query.
+func (c *call) auditEntries(args map[string]any) (object, gqlError) {
+	w := c.w
+	return c.connection("AuditLogEntry", args, w.opts.MaxAuditPage, max(0, w.opts.AuditCap), func() (result, error) {
+		filterBy, _ := args["filterBy"].(map[string]any)
+		f, err := readAuditFilter(filterBy, w.now(), w.opts.Inclusive)
+		if err != nil {
+			return result{}, err
+		}
+		if w.opts.Retention > 0 {
+			f.during.atLeast(w.now().Add(-w.opts.Retention))
+		}
+		if w.static != nil {
+			return w.static.find(f, w.now(), w.opts.Order)
+		}
+		if args["after"] != nil {
+			if s, ok := c.hit(Shift); ok {
+				w.shiftAudit(s.N, f.during)
+			}
+		}
+		order := w.opts.Order
+		if _, ok := c.hit(Unordered); ok {
+			order = Shuffled
+		}
+		return w.findAudit(f, order), nil
+	})
+}
+
+// findAudit runs a query over the entries in memory.
+func (w *Wiz) findAudit(f auditFilter, order Order) result {
+	now := w.now()
+	w.mu.RLock()
+	entries, lastSeen := w.audit, w.lastSeen
+	w.mu.RUnlock()
+	// Entries are in the order of their times, so the window is a part of them.
+	from := sort.Search(len(entries), func(i int) bool { return !f.during.tooEarly(entries[i].at) })
+	entries = entries[from:]
+	to := sort.Search(len(entries), func(i int) bool { return !f.during.has(entries[i].at) })
+	entries = entries[:to]
+	if len(f.where) > 0 || lastSeen.After(now) {
+		all := entries
+		entries = make([]*auditEntry, 0, len(all))
+		for _, e := range all {
+			if !e.visible.After(now) && f.matches(e) {
+				entries = append(entries, e)
+			}
+		}
+	}
+	if order == Shuffled {
+		entries = slices.Clone(entries)
+		slices.SortFunc(entries, func(a, b *auditEntry) int { return cmp.Compare(a.shuffle, b.shuffle) })
+	}
+	at := func(i int) object { return entries[i] }
+	if order == NewestFirst {
+		at = func(i int) object { return entries[len(entries)-1-i] }
+	}
+	return result{n: len(entries), at: at}
+}
+
+func (w *Wiz) auditEntry(id string) *auditEntry {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if e := w.auditByID[id]; e != nil && !e.visible.After(w.now()) {
+		return e
+	}
+	return nil
+}
+
+// insertAudit adds entries and keeps them in the order of their times.
+func (w *Wiz) insertAudit(fresh []*auditEntry) {
+	if len(fresh) == 0 {
+		return
+	}
+	slices.SortFunc(fresh, byTime)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range fresh {
+		w.auditByID[e.id] = e
+		if e.visible.After(w.lastSeen) {
+			w.lastSeen = e.visible
+		}
+	}
+	if n := len(w.audit); n == 0 || byTime(w.audit[n-1], fresh[0]) <= 0 {
+		w.audit = append(w.audit, fresh...) // readers hold shorter slices, which this does not touch
+		return
+	}
+	merged := make([]*auditEntry, 0, len(w.audit)+len(fresh))
+	merged = append(append(merged, w.audit...), fresh...)
+	slices.SortStableFunc(merged, byTime)
+	w.audit = merged
+}
+
+func byTime(a, b *auditEntry) int {
+	if c := a.at.Compare(b.at); c != 0 {
+		return c
+	}
+	return strings.Compare(a.id, b.id)
+}
+
+// AddAudit makes audit log entries and returns their ids in the order of their
+// times. A tenant with a static audit log adds none.
+func (w *Wiz) AddAudit(b Batch) []string {
+	if w.static != nil {
+		return nil
+	}
+	w.mu.Lock()
+	fresh := make([]*auditEntry, b.N)
+	for i, t := range w.spread(b) {
+		fresh[i] = w.gen.auditEntry(t.at)
+		fresh[i].visible = t.visible
+	}
+	w.mu.Unlock()
+	w.insertAudit(fresh)
+	ids := make([]string, len(fresh))
+	for i, e := range fresh {
+		ids[i] = e.id
+	}
+	return ids
+}
+
+// shiftAudit makes entries appear inside a window that is being walked.
+func (w *Wiz) shiftAudit(n int, during window) {
+	now := w.now()
+	from, to := during.after, during.before
+	if to.IsZero() || to.After(now) {
+		to = now
+	}
+	w.mu.RLock()
+	if first := len(w.audit); first > 0 && w.audit[0].at.After(from) {
+		from = w.audit[0].at
+	}
+	w.mu.RUnlock()
+	if !from.Before(to) {
+		return
+	}
+	w.mu.Lock()
+	fresh := make([]*auditEntry, n)
+	for i := range fresh {
+		fresh[i] = w.gen.auditEntry(w.gen.between(from, to))
+		fresh[i].visible = now
+	}
+	w.mu.Unlock()
+	w.insertAudit(fresh)
+}
+
+// auditSignIn and auditQuery leave the entries that the tenant's own use
+// makes, where the options ask for them.
+func (w *Wiz) auditSignIn(status string, r *http.Request) {
+	if w.opts.AuditReads && w.static == nil {
+		w.mu.Lock()
+		e := w.gen.login(w.now(), w.gen.self, status)
+		e.agent, e.visible = r.UserAgent(), e.at
+		w.mu.Unlock()
+		w.insertAudit([]*auditEntry{e})
+	}
+}
+
+func (w *Wiz) auditQuery(fields string, r *http.Request) {
+	if !w.opts.AuditReads || w.static != nil {
+		return
+	}
+	for name := range strings.SplitSeq(fields, ",") {
+		w.mu.Lock()
+		e := w.gen.query(w.now(), w.gen.self, strings.ToUpper(name[:1])+name[1:])
+		e.agent, e.visible = r.UserAgent(), e.at
+		w.mu.Unlock()
+		w.insertAudit([]*auditEntry{e})
+	}
+}
+
+// auditFilter is AuditLogEntryFilters, read.
+type auditFilter struct {
+	during window
+	where  []func(*auditEntry) bool
+}
+
+func (f auditFilter) matches(e *auditEntry) bool {
+	for _, ok := range f.where {
+		if !ok(e) {
+			return false
+		}
+	}
+	return true
+}
+
+func readAuditFilter(m map[string]any, now time.Time, inclusive bool) (auditFilter, error) {
+	f := auditFilter{during: window{inclusive: inclusive}}
+	and := func(ok func(*auditEntry) bool) { f.where = append(f.where, ok) }
+	oneOf := func(v any, get func(*auditEntry) string) {
+		want := texts(v)
+		and(func(e *auditEntry) bool { return slices.Contains(want, get(e)) })
+	}
+	contains := func(v any, get func(*auditEntry) string) {
+		want := strings.ToLower(v.(string))
+		and(func(e *auditEntry) bool { return strings.Contains(strings.ToLower(get(e)), want) })
+	}
+	// equals and notEquals, as several of the filters have them; a null is
+	// never equal and never unequal.
+	compare := func(v any, get func(*auditEntry) string) {
+		m := v.(map[string]any)
+		if eq := m["equals"]; eq != nil {
+			oneOf(eq, get)
+		}
+		if ne := texts(m["notEquals"]); m["notEquals"] != nil {
+			and(func(e *auditEntry) bool { return get(e) != "" && !slices.Contains(ne, get(e)) })
+		}
+		if set, ok := m["isSet"].(bool); ok {
+			and(func(e *auditEntry) bool { return (get(e) != "") == set })
+		}
+	}
+	for _, name := range sortedKeys(m) {
+		v := m[name]
+		if v == nil {
+			continue
+		}
+		switch name {
+		case "timestamp":
+			var err error
+			if f.during, err = readWindow(v, now, inclusive); err != nil {
+				return f, err
+			}
+		case "action", "actionV2":
+			oneOf(v, func(e *auditEntry) string { return e.action })
+		case "actionType":
+			oneOf(v, func(e *auditEntry) string { return e.actionType })
+		case "status":
+			oneOf(v, func(e *auditEntry) string { return e.status })
+		case "user":
+			oneOf(v, func(e *auditEntry) string { return e.by.idAs(userAccount) })
+		case "serviceAccount":
+			oneOf(v, func(e *auditEntry) string { return e.by.idAs(serviceAccount) })
+		case "userType":
+			oneOf(v, func(e *auditEntry) string { return string(e.by.kind) })
+		case "sourceIP", "sourceIp":
+			oneOf(v, func(e *auditEntry) string { return e.ip })
+		case "sourceIPCountryCode":
+			compare(v, func(e *auditEntry) string { return e.country })
+		case "clientType":
+			compare(v, func(e *auditEntry) string { return e.client })
+		case "aiAgentType":
+			compare(v, func(e *auditEntry) string { return e.aiAgent })
+		case "aiEngine":
+			want := texts(v.(map[string]any)["contains"])
+			and(func(e *auditEntry) bool {
+				return slices.ContainsFunc(want, func(s string) bool { return slices.Contains(e.engines, s) })
+			})
+		case "userAgent":
+			contains(v, func(e *auditEntry) string { return e.agent })
+		case "search":
+			contains(v, func(e *auditEntry) string { return e.id + " " + e.requestID })
+		case "duration":
+			m := v.(map[string]any)
+			above, below := number(m["greaterThan"], math.MinInt), number(m["lessThan"], math.MaxInt)
+			and(func(e *auditEntry) bool { return e.duration > above && e.duration < below })
+		}
+	}
+	return f, nil
+}

@@ -1,0 +1,180 @@
+package saassim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// running starts the command and returns the file with its addresses.
+func running(t *testing.T, args ...string) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "addr")
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- Command(ctx, append(args, "-addr-file", file), io.Discard, io.Discard) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	if err := Command(t.Context(), []string{"-wait", file}, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestCommand(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "addresses")
+	file := running(t, "-audit", "5", "-issues", "2", "-addr-dir", dir, "-faults", "slow=0.5:1ms")
+	admin := func(args ...string) string {
+		t.Helper()
+		var out bytes.Buffer
+		if err := Command(t.Context(), append([]string{"-admin", file}, args...), &out, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	count := func(source string) (n int) {
+		t.Helper()
+		ids := map[string]bool{}
+		for line := range strings.Lines(admin("GET", "/admin/truth")) {
+			var r Truth
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatal(err)
+			}
+			if r.Source == source {
+				ids[r.ID] = true
+			}
+		}
+		return len(ids)
+	}
+	if a, i := count("wiz/audit"), count("wiz/issues"); a != 5 || i != 2 {
+		t.Errorf("%d entries and %d issues at first", a, i)
+	}
+	if ids := strings.Fields(admin("POST", "/admin/add?audit=3&issues=1&from=2h&to=1h&late=30m&equal=3")); len(ids) != 4 {
+		t.Errorf("added %v", ids)
+	}
+	if a, i := count("wiz/audit"), count("wiz/issues"); a != 8 || i != 3 {
+		t.Errorf("%d entries and %d issues then", a, i)
+	}
+	if ids := strings.Fields(admin("POST", "/admin/change?issues=2")); len(ids) != 2 {
+		t.Errorf("changed %v", ids)
+	}
+	if got := admin("POST", "/admin/faults", "truncate=0.1,throttle=1/5\n"); got != "throttle=1/5,truncate=0.1\n" {
+		t.Errorf("faults %q", got)
+	}
+	if got := admin("POST", "/admin/faults?set="); got != "\n" {
+		t.Errorf("faults %q", got)
+	}
+	for _, bad := range [][]string{{"POST", "/admin/faults", "nonsense"}, {"POST", "/admin/add?audit=-1"}, {"POST", "/admin/add?from=x"},
+		{"POST", "/admin/change?issues=x"}, {"GET", "/admin/nothing"}} {
+		if err := Command(t.Context(), append([]string{"-admin", file}, bad...), io.Discard, io.Discard); err == nil {
+			t.Errorf("%v is accepted", bad)
+		}
+	}
+
+	// Through the addresses it can be used.
+	read := func(name string) string {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	form := strings.NewReplacer("ID", read("client_id"), "SECRET", read("client_secret")).
+		Replace("grant_type=client_credentials&audience=wiz-api&client_id=ID&client_secret=SECRET")
+	token := post(t, read("token_url"), formType, "", form)["access_token"].(string)
+	data := post(t, read("api_url"), "application/json", token, `{"query":"{ auditLogEntries(first: 10) { totalCount } }"}`)["data"]
+	if n := data.(m)["auditLogEntries"].(m)["totalCount"]; n != 8.0 {
+		t.Errorf("totalCount %v", n)
+	}
+	var stats Stats
+	if err := json.Unmarshal([]byte(admin("GET", "/admin/stats")), &stats); err != nil || stats.SignIns != 1 || stats.GraphQL != 1 {
+		t.Errorf("%v, stats %+v", err, stats)
+	}
+	log := admin("GET", "/admin/requests")
+	if !strings.Contains(log, `"operation":"auditLogEntries"`) || strings.Contains(log, read("client_secret")) || strings.Contains(log, token) {
+		t.Errorf("requests %s", log)
+	}
+	admin("POST", "/admin/revoke")
+	admin("POST", "/admin/forget")
+	if log := admin("GET", "/admin/requests"); log != "" {
+		t.Errorf("requests %s", log)
+	}
+}
+
+func TestCommandLives(t *testing.T) {
+	t.Parallel()
+	file := running(t, "-static", "1000", "-live-issues", "500", "-now", "2026-11-21T12:00:00Z", "-since", "2026-11-20T12:00:00Z")
+	var out bytes.Buffer
+	for !strings.Contains(out.String(), "wiz/issues") && t.Context().Err() == nil {
+		out.Reset()
+		if err := Command(t.Context(), []string{"-admin", file, "GET", "/admin/truth"}, &out, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(out.String(), "wiz/audit"); n != 1000 {
+		t.Errorf("%d static entries", n)
+	}
+}
+
+func TestCommandMisuse(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"-nonsense"}, {"extra"}, {"-faults", "nonsense"}, {"-order", "x"}, {"-now", "x"}, {"-since", "x"}, {"-admin", "f", "GET"}, {"-static", "5", "-since", "0s"},
+	} {
+		if err := Command(t.Context(), args, io.Discard, io.Discard); !errors.As(err, new(misuse)) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	if err := Command(t.Context(), []string{"-h"}, io.Discard, io.Discard); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("-h: %v", err)
+	}
+	for _, args := range [][]string{{"-addr", "192.0.2.1:80"}, {"-addr", "127.0.0.1"}, {"-admin-addr", "0.0.0.0:0"}, {"-addr-file", "/"}} {
+		if err := Command(t.Context(), args, io.Discard, io.Discard); err == nil || errors.As(err, new(misuse)) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := Command(ctx, []string{"-wait", filepath.Join(t.TempDir(), "none")}, io.Discard, io.Discard); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("-wait: %v", err)
+	}
+}
+
+// post sends a request over the network and decodes the answer.
+func post(t *testing.T, url, contentType, token, body string) m {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", contentType)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	r.Close = true
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var out m
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil || resp.StatusCode != 200 {
+		t.Fatal(resp.Status, err)
+	}
+	return out
+}

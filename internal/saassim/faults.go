@@ -1,0 +1,298 @@
+package saassim
+
+import (
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Fault names one way in which a tenant misbehaves.
+type Fault string
+
+// What happens to a whole answer. Each is decided anew for every GraphQL
+// request (the SignIn ones: for every token request); where several fall on
+// one request, the first in this list that replaces the answer wins.
+const (
+	Slow         Fault = "slow"          // the answer waits (200ms)
+	Hang         Fault = "hang"          // no answer until the client gives up
+	Reset        Fault = "reset"         // the connection is reset
+	Throttle     Fault = "throttle"      // 429, Retry-After in seconds (1s)
+	ThrottleDate Fault = "throttle-date" // 429, Retry-After as a date (1s)
+	ThrottleBare Fault = "throttle-bare" // 429 without Retry-After
+	ThrottleBody Fault = "throttle-body" // 200, GraphQL error "Rate limit exceeded" with retryAfter (1s)
+	Error500     Fault = "error500"
+	Error502     Fault = "error502"
+	Error503     Fault = "error503"
+	HTML         Fault = "html"         // 200 with a web page
+	Expire       Fault = "expire"       // all tokens become worthless just before the request
+	Unauthorized Fault = "unauthorized" // 401 whatever the token
+	Errors       Fault = "errors"       // 200, GraphQL errors and null data
+	Partial      Fault = "partial"      // GraphQL errors, and half of the page's records as data
+	NullNodes    Fault = "null-nodes"   // GraphQL errors, and null in place of the page's records
+	Truncate     Fault = "truncate"     // the connection closes halfway through the body
+	CutJSON      Fault = "cut-json"     // half of the JSON as a whole HTTP body
+	Huge         Fault = "huge"         // blanks before the JSON (68157440 bytes)
+
+	SignIn500      Fault = "signin500"
+	SignIn401      Fault = "signin401"
+	SignInThrottle Fault = "signin-throttle" // 429, Retry-After in seconds (1s)
+)
+
+// What happens to a page of records.
+const (
+	RepeatPage    Fault = "repeat"         // the page before once more, with a new cursor to this one
+	EmptyPage     Fault = "empty"          // no records, hasNextPage true, a new cursor to the same place
+	StuckCursor   Fault = "stuck"          // hasNextPage true and a cursor to this very page
+	NullCursor    Fault = "null-cursor"    // hasNextPage true without a cursor
+	NumericCursor Fault = "numeric-cursor" // endCursor is a JSON number
+	CapResults    Fault = "cap"            // the query ends silently after so many results (10000)
+	MissingKeys   Fault = "missing"        // performer, actionType, actionParameters, sourceIP are left out
+	Duplicate     Fault = "duplicate"      // a record stands twice in the page
+	Shift         Fault = "shift"          // so many records appear, or issues change, before a later page of a walk is read (3)
+	Unordered     Fault = "unordered"      // audit log entries in no order
+)
+
+// What happens to records as they are made.
+const (
+	Late  Fault = "late"  // a record becomes visible this long after its time (10m)
+	Equal Fault = "equal" // so many records share one time (20)
+)
+
+// Setting says when a fault strikes, by one of Rate, Every and Times, and how
+// much of it there is.
+type Setting struct {
+	Rate  float64       // this share of the times, 0 to 1
+	Every int           // each so many-th time
+	Times int           // the next so many times, then no more
+	Delay time.Duration // of the faults that have a duration; 0: the fault's own
+	N     int           // of the faults that have a count; 0: the fault's own
+}
+
+// Faults is what goes wrong in a tenant.
+type Faults map[Fault]Setting
+
+// faultKind is what a fault's setting may say besides when.
+type faultKind struct {
+	delay time.Duration
+	n     int
+}
+
+var faultKinds = map[Fault]faultKind{
+	Slow: {delay: 200 * time.Millisecond}, Hang: {}, Reset: {},
+	Throttle: {delay: time.Second}, ThrottleDate: {delay: time.Second}, ThrottleBare: {}, ThrottleBody: {delay: time.Second},
+	Error500: {}, Error502: {}, Error503: {}, HTML: {}, Expire: {}, Unauthorized: {},
+	Errors: {}, Partial: {}, NullNodes: {}, Truncate: {}, CutJSON: {}, Huge: {n: 65 << 20},
+	SignIn500: {}, SignIn401: {}, SignInThrottle: {delay: time.Second},
+	RepeatPage: {}, EmptyPage: {}, StuckCursor: {}, NullCursor: {}, NumericCursor: {}, CapResults: {n: 10_000},
+	MissingKeys: {}, Duplicate: {}, Shift: {n: 3}, Unordered: {},
+	Late: {delay: 10 * time.Minute}, Equal: {n: 20},
+}
+
+// FaultNames lists every fault, by name.
+func FaultNames() []Fault { return slices.Sorted(maps.Keys(faultKinds)) }
+
+func (f Fault) throttles() bool {
+	return f == Throttle || f == ThrottleDate || f == ThrottleBare || f == ThrottleBody
+}
+
+// Chaos is a blend of the faults that pass: a client that retries, signs in
+// again and drops what it has already loses nothing to them.
+func Chaos() Faults {
+	share := func(r float64) Setting { return Setting{Rate: r} }
+	return Faults{
+		Slow: {Rate: 0.05, Delay: 50 * time.Millisecond}, Reset: share(0.01), Truncate: share(0.02), CutJSON: share(0.01),
+		Throttle: share(0.02), ThrottleDate: share(0.005), ThrottleBare: share(0.01), ThrottleBody: share(0.01),
+		Error500: share(0.02), Error502: share(0.01), Error503: share(0.01), HTML: share(0.01), Errors: share(0.01),
+		Partial: share(0.02), NullNodes: share(0.01), Expire: {Every: 97}, SignIn500: share(0.1),
+		RepeatPage: share(0.02), EmptyPage: share(0.02), Duplicate: share(0.02), Equal: {Rate: 0.02, N: 20},
+	}
+}
+
+// ParseFaults reads a comma-separated list of name[=when][:amount]. When is a
+// share of the times (0.1), each so many-th time (1/7) or the next so many
+// (3x), and always where it is missing; the amount is a duration or a count,
+// by the fault. "chaos" stands for what Chaos returns. An empty text is no
+// faults.
+func ParseFaults(s string) (Faults, error) {
+	out := Faults{}
+	for item := range strings.SplitSeq(s, ",") {
+		item = strings.TrimSpace(item)
+		if item == "" {
+			continue
+		}
+		if item == "chaos" {
+			maps.Copy(out, Chaos())
+			continue
+		}
+		spec, amount, hasAmount := strings.Cut(item, ":")
+		name, when, hasWhen := strings.Cut(spec, "=")
+		f, set := Fault(name), Setting{Rate: 1}
+		kind, ok := faultKinds[f]
+		if !ok {
+			return nil, fmt.Errorf("parse faults %q: no fault is called %q", s, name)
+		}
+		var err error
+		if hasWhen {
+			if set, err = parseWhen(when); err != nil {
+				return nil, fmt.Errorf("parse faults %q: %s: %w", s, name, err)
+			}
+		}
+		if hasAmount {
+			switch {
+			case kind.delay != 0:
+				set.Delay, err = time.ParseDuration(amount)
+			case kind.n != 0:
+				set.N, err = strconv.Atoi(amount)
+			default:
+				err = fmt.Errorf("takes no amount")
+			}
+			if err != nil {
+				return nil, fmt.Errorf("parse faults %q: %s: %w", s, name, err)
+			}
+		}
+		out[f] = set
+	}
+	return out, out.check()
+}
+
+func parseWhen(s string) (Setting, error) {
+	if n, ok := strings.CutPrefix(s, "1/"); ok {
+		every, err := strconv.Atoi(n)
+		return Setting{Every: every}, err
+	}
+	if n, ok := strings.CutSuffix(s, "x"); ok {
+		times, err := strconv.Atoi(n)
+		return Setting{Times: times}, err
+	}
+	share, err := strconv.ParseFloat(s, 64)
+	return Setting{Rate: share}, err
+}
+
+func (f Faults) check() error {
+	for name, s := range f {
+		switch _, ok := faultKinds[name]; {
+		case !ok:
+			return fmt.Errorf("no fault is called %q", name)
+		case !(s.Rate >= 0 && s.Rate <= 1): // not a number is refused too
+			return fmt.Errorf("fault %s: a share of %v is not between 0 and 1", name, s.Rate)
+		case s.Every < 0 || s.Times < 0 || s.Delay < 0 || s.N < 0:
+			return fmt.Errorf("fault %s: a negative setting", name)
+		}
+	}
+	return nil
+}
+
+// String is the text that ParseFaults reads back.
+func (f Faults) String() string {
+	var items []string
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		s, item := f[name], string(name)
+		switch {
+		case s.Every > 0:
+			item += "=1/" + strconv.Itoa(s.Every)
+		case s.Times > 0:
+			item += "=" + strconv.Itoa(s.Times) + "x"
+		default:
+			item += "=" + strconv.FormatFloat(s.Rate, 'g', -1, 64)
+		}
+		if s.Delay > 0 {
+			item += ":" + s.Delay.String()
+		} else if s.N > 0 {
+			item += ":" + strconv.Itoa(s.N)
+		}
+		items = append(items, item)
+	}
+	return strings.Join(items, ",")
+}
+
+// faultState decides when faults strike. Every fault has a random stream of
+// its own, so that switching one on does not move the others.
+type faultState struct {
+	seed uint64
+	mu   sync.Mutex
+	set  map[Fault]*striker
+}
+
+type striker struct {
+	Setting
+	rand *rand.Rand
+	seen int
+}
+
+func newFaultState(seed uint64, f Faults) *faultState {
+	s := &faultState{seed: seed}
+	s.replace(f)
+	return s
+}
+
+func (s *faultState) replace(f Faults) {
+	set := map[Fault]*striker{}
+	for name, setting := range f {
+		if kind := faultKinds[name]; setting.Delay == 0 && setting.N == 0 {
+			setting.Delay, setting.N = kind.delay, kind.n
+		}
+		h := fnv.New64a()
+		h.Write([]byte(name))
+		set[name] = &striker{Setting: setting, rand: rand.New(rand.NewPCG(s.seed, h.Sum64()))}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set = set
+}
+
+func (s *faultState) has(f Fault) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.set[f] != nil
+}
+
+// draw decides whether f strikes now.
+func (s *faultState) draw(f Fault) (Setting, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drawLocked(f)
+}
+
+func (s *faultState) drawLocked(f Fault) (Setting, bool) {
+	st := s.set[f]
+	if st == nil {
+		return Setting{}, false
+	}
+	st.seen++
+	var hit bool
+	switch {
+	case st.Every > 0:
+		hit = st.seen%st.Every == 0
+	case st.Times > 0:
+		hit = st.seen <= st.Times
+	default:
+		hit = st.rand.Float64() < st.Rate
+	}
+	return st.Setting, hit
+}
+
+// drawRequest decides for one GraphQL request which of the faults in force
+// strike it.
+func (s *faultState) drawRequest() map[Fault]Setting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var hits map[Fault]Setting
+	for f := range s.set {
+		if f == Late || f == Equal || f == SignIn500 || f == SignIn401 || f == SignInThrottle {
+			continue
+		}
+		if set, hit := s.drawLocked(f); hit {
+			if hits == nil {
+				hits = map[Fault]Setting{}
+			}
+			hits[f] = set
+		}
+	}
+	return hits
+}
