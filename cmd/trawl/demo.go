@@ -163,7 +163,7 @@ func faultsMet(tenant *saassim.Wiz) string {
 	s := tenant.Stats()
 	var parts []string
 	for _, name := range saassim.FaultNames() {
-		if n := s.Faults[name]; n > 0 {
+		if n := s.ByFault[name]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", name, n))
 		}
 	}

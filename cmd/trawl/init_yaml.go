@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -147,7 +148,7 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // quoted is a text as a YAML value, in quotes where it needs them.
 func quoted(s string) string {
-	if plainValue.MatchString(s) {
+	if plainValue.MatchString(s) && !slices.Contains([]string{"null", "true", "false"}, strings.ToLower(s)) {
 		return s
 	}
 	text, err := yaml.MarshalWithOptions(s, yaml.JSON())

@@ -70,7 +70,7 @@ func (r *recordReader) failed(err error) error {
 	unread := r.decoder.UnreadBuffer()
 	passed := min(at-r.decoder.InputOffset(), int64(len(unread)))
 	line := 1 + r.in.lines - gobytes.Count(unread[passed:], []byte("\n"))
-	place := fmt.Sprintf("at byte %d, line %d, after %s", at+int64(r.in.skipped), line, count(r.count, "record"))
+	place := fmt.Sprintf("at byte offset %d, line %d, after %s", at+int64(r.in.skipped), line, count(r.count, "record"))
 	switch {
 	case errors.Is(err, errTooLarge):
 		return fmt.Errorf("stdin: the record %s is larger than %d bytes; raise --max-record", place, r.limit)

@@ -16,7 +16,6 @@ import (
 	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
-	"github.com/trawlsec/trawl/internal/deliver"
 	"github.com/trawlsec/trawl/internal/engine"
 )
 
@@ -113,7 +112,7 @@ func writeStatus(w io.Writer, s engine.Status) {
 	} else {
 		fmt.Fprint(w, "not running: what is stored is shown\n\n")
 	}
-	feeds := &table{header: []string{"FEED", "STATE", "LAG", "LAST SUCCESS", "COMPLETE TO", "RECORDS", "DUPLICATES", "LATE", "LATENESS P50/P99/MOST", "REASON"}}
+	feeds := &table{header: []string{"FEED", "STATE", "LAG", "LAST SUCCESS", "COMPLETE TO", "RECORDS", "DUPLICATES", "LATE", "LATENESS P50/P99/MOST", "REQUESTS", "THROTTLED", "REASON"}}
 	for _, f := range s.Feeds {
 		lag := "-"
 		if !f.Watermark.IsZero() {
@@ -124,19 +123,19 @@ func writeStatus(w io.Writer, s engine.Status) {
 			lateness = short(f.LatenessP50) + "/" + short(f.LatenessP99) + "/" + short(f.LatenessMax)
 		}
 		feeds.add(f.Connection+"/"+f.Source, paint(colour, string(f.State), goodFeed(f.State)), lag, when(f.LastSuccess), when(f.CompleteTo),
-			fmt.Sprint(f.Counts.Records), fmt.Sprint(f.Counts.Duplicates), fmt.Sprint(f.Counts.Late), lateness, f.Reason)
+			fmt.Sprint(f.Counts.Records), fmt.Sprint(f.Counts.Duplicates), fmt.Sprint(f.Counts.Late), lateness, fmt.Sprint(f.Requests), fmt.Sprint(f.Throttles), f.Reason)
 	}
 	feeds.write(w)
 	fmt.Fprintln(w)
-	connections := &table{header: []string{"CONNECTION", "PRODUCT", "REQUESTS", "THROTTLED", "ANSWERS"}}
+	connections := &table{header: []string{"CONNECTION", "PRODUCT", "ANSWERS SINCE THE START"}}
 	for _, c := range s.Connections {
-		connections.add(c.Name, c.Product, fmt.Sprint(c.Requests), fmt.Sprint(c.Throttles), answers(c))
+		connections.add(c.Name, c.Product, answers(c))
 	}
 	connections.write(w)
 	fmt.Fprintln(w)
 	outputs := &table{header: []string{"OUTPUT", "STATE", "DELIVERED", "PENDING PAGES", "DEAD LETTERS", "REASON"}}
 	for _, o := range s.Outputs {
-		outputs.add(o.Name, paint(colour, string(o.State), o.State == deliver.StateOK), fmt.Sprint(o.Documents), fmt.Sprint(o.PendingPages), fmt.Sprint(o.DeadLetters), o.LastError)
+		outputs.add(o.Name, paint(colour, string(o.State), o.State == "ok"), fmt.Sprint(o.Documents), fmt.Sprint(o.PendingPages), fmt.Sprint(o.DeadLetters), o.LastError)
 	}
 	outputs.write(w)
 	fmt.Fprintf(w, "\nlog: %d pages, %s of %s\n", s.Log.Pages, bytes(int64(s.Log.Bytes)), bytes(s.Log.MaxBytes))

@@ -25,13 +25,25 @@ type connection struct {
 	logger  *slog.Logger
 
 	mu      sync.Mutex
-	answers map[fetch.Class]*atomic.Int64
+	answers map[string]Answers // by source; "" for sign-ins
+}
+
+// Answers count what an API answered, by class.
+type Answers map[fetch.Class]int64
+
+// total is the number of answers.
+func (a Answers) total() int64 {
+	var n int64
+	for _, v := range a {
+		n += v
+	}
+	return n
 }
 
 func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*connection, error) {
-	c := &connection{name: cfg.Name, logger: e.opts.Logger.With("connection", cfg.Name), answers: map[fetch.Class]*atomic.Int64{}}
+	c := &connection{name: cfg.Name, logger: e.opts.Logger.With("connection", cfg.Name), answers: map[string]Answers{}}
 	if !e.opts.Offline {
-		client, err := NewClient(cfg, c.logger, e.opts.UserAgent, c.count)
+		client, err := NewClient(cfg, e.opts.Logger, e.opts.UserAgent, c.count)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +78,7 @@ func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*c
 }
 
 // NewClient makes the client of a configured connection.
-func NewClient(cfg *config.Connection, logger *slog.Logger, userAgent string, onAnswer func(fetch.Class)) (*fetch.Client, error) {
+func NewClient(cfg *config.Connection, logger *slog.Logger, userAgent string, onAnswer func(source string, class fetch.Class)) (*fetch.Client, error) {
 	client, err := fetch.New(fetch.Options{
 		Name:      cfg.Name,
 		Product:   cfg.Product,
@@ -90,26 +102,28 @@ func (c *connection) close() {
 }
 
 // count is called by the client for every answer.
-func (c *connection) count(class fetch.Class) {
-	c.mu.Lock()
-	n := c.answers[class]
-	if n == nil {
-		n = new(atomic.Int64)
-		c.answers[class] = n
-	}
-	c.mu.Unlock()
-	n.Add(1)
-}
-
-// counts are the answers so far by class.
-func (c *connection) counts() map[fetch.Class]int64 {
+func (c *connection) count(source string, class fetch.Class) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := make(map[fetch.Class]int64, len(c.answers))
-	for class, n := range c.answers {
-		m[class] = n.Load()
+	if c.answers[source] == nil {
+		c.answers[source] = Answers{}
 	}
-	return m
+	c.answers[source][class]++
+}
+
+// counted are the answers of a source so far, or of all with sign-ins.
+func (c *connection) counted(source string, all bool) Answers {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sum := Answers{}
+	for s, answers := range c.answers {
+		if all || s == source {
+			for class, n := range answers {
+				sum[class] += n
+			}
+		}
+	}
+	return sum
 }
 
 // run reads the connection's feeds until ctx ends. Where several processes

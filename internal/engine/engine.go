@@ -10,11 +10,13 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
-	"github.com/trawlsec/trawl/internal/deliver"
+	"github.com/trawlsec/trawl/internal/ecs"
+	out "github.com/trawlsec/trawl/internal/output"
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
@@ -48,7 +50,9 @@ type Engine struct {
 type output struct {
 	name      string
 	reader    *pagelog.Reader
-	deliverer *deliver.Deliverer
+	out       out.Output
+	mappers   map[string]*ecs.Mapper
+	documents atomic.Int64
 }
 
 // Open opens the log and everything that stands in it. A second process with
@@ -59,7 +63,6 @@ func Open(ctx context.Context, cfg *config.Config, opts Options) (_ *Engine, err
 		Dir:      filepath.Join(cfg.DataDir, "log"),
 		URL:      cfg.Log.URL.Reveal(),
 		MaxBytes: cfg.Log.MaxBytes,
-		MaxAge:   cfg.Log.MaxAge,
 		Logger:   opts.Logger,
 	})
 	if err != nil {

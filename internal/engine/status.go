@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/trawlsec/trawl/internal/collect"
-	"github.com/trawlsec/trawl/internal/deliver"
 	"github.com/trawlsec/trawl/internal/fetch"
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
@@ -26,20 +25,20 @@ type Status struct {
 type FeedStatus struct {
 	collect.Status
 	LagSeconds float64 `json:"lag_seconds"`
+	Requests   int64   `json:"requests"`  // since the process began
+	Throttles  int64   `json:"throttles"` // of them
 }
 
 // ConnectionStatus counts the answers of a connection's API by class.
 type ConnectionStatus struct {
-	Name      string                `json:"name"`
-	Product   string                `json:"product"`
-	Requests  int64                 `json:"requests"`
-	Throttles int64                 `json:"throttles"`
-	Answers   map[fetch.Class]int64 `json:"answers"`
+	Name    string  `json:"name"`
+	Product string  `json:"product"`
+	Answers Answers `json:"answers"`
 }
 
 // OutputStatus is an output's delivery.
 type OutputStatus struct {
-	deliver.Status
+	Name string; State string; Since time.Time; LastError string; Documents, DeadLetters int64
 	PendingPages int `json:"pending_pages"`
 }
 
@@ -51,14 +50,10 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 		s.Started = time.Time{}
 	}
 	for i, c := range e.connections {
-		cs := ConnectionStatus{Name: c.name, Product: e.cfg.Connections[i].Product.ID, Answers: c.counts()}
-		for _, n := range cs.Answers {
-			cs.Requests += n
-		}
-		cs.Throttles = cs.Answers[fetch.Throttle]
-		s.Connections = append(s.Connections, cs)
-		for _, f := range c.feeds {
-			fs := FeedStatus{Status: f.Status()}
+		s.Connections = append(s.Connections, ConnectionStatus{Name: c.name, Product: e.cfg.Connections[i].Product.ID, Answers: c.counted("", true)})
+		for n, f := range c.feeds {
+			answers := c.counted(c.sources[n], false)
+			fs := FeedStatus{Status: f.Status(), Requests: answers.total(), Throttles: answers[fetch.Throttle]}
 			fs.LagSeconds = fs.Lag(now).Seconds()
 			s.Feeds = append(s.Feeds, fs)
 		}
@@ -68,7 +63,7 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return Status{}, fmt.Errorf("look at output %s: %w", o.name, err)
 		}
-		os := OutputStatus{Status: o.deliverer.Status(), PendingPages: pending}
+		os := OutputStatus{Name: o.name, State: "ok", Documents: o.documents.Load(), PendingPages: pending}
 		s.Outputs = append(s.Outputs, os)
 	}
 	var err error
@@ -88,7 +83,7 @@ func (s Status) Healthy() bool {
 		}
 	}
 	for _, o := range s.Outputs {
-		if o.State != deliver.StateOK {
+		if o.State != "ok" {
 			return false
 		}
 	}

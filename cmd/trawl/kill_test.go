@@ -1,0 +1,225 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/trawlsec/trawl/internal/saassim"
+)
+
+// beTrawl makes the test binary the command itself, so that it can be killed.
+const beTrawl = "TRAWL_TEST_BE_TRAWL"
+
+func init() {
+	if os.Getenv(beTrawl) != "" {
+		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+}
+
+// TestKill kills the process with SIGKILL at random moments while the tenant
+// makes records and fails in every way that passes. In the end the file holds
+// every record once. TRAWL_KILLS sets how often (default 12; 4 with -short).
+func TestKill(t *testing.T) {
+	t.Parallel()
+	kills := 12
+	if testing.Short() {
+		kills = 4
+	}
+	if n := os.Getenv("TRAWL_KILLS"); n != "" {
+		if _, err := fmt.Sscan(n, &kills); err != nil {
+			t.Fatalf("TRAWL_KILLS: %v", err)
+		}
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+
+	tenant, err := saassim.New(saassim.Options{Seed: seed, AuditCap: 400})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenant.AddAudit(saassim.Batch{N: 1500})
+	tenant.AddIssues(saassim.Batch{N: 200})
+	if err := tenant.SetFaults(saassim.Chaos()); err != nil {
+		t.Fatal(err)
+	}
+	server, err := tenant.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	dir := t.TempDir()
+	if _, err := writeDemoConfig(dir, server.URL); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	lived := make(chan struct{})
+	go func() {
+		defer close(lived)
+		_ = tenant.Run(ctx, saassim.Live{Audit: 60}) // ends with the context's error
+	}()
+	for i := range kills {
+		killed := trawl(t, dir, "run")
+		moment, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(1500))*time.Millisecond)
+		<-moment.Done()
+		cancel()
+		if err := killed.Process.Kill(); err != nil {
+			t.Fatalf("kill %d: %v", i, err)
+		}
+		_ = killed.Wait() // it was killed
+	}
+	stop()
+	<-lived
+	if err := tenant.SetFaults(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := trawl(t, dir, "run", "--once").Wait(); err != nil {
+		t.Fatalf("run --once: %v", err)
+	}
+	wantExactly(t, filepath.Join(dir, "events.ndjson"), tenant)
+}
+
+// TestTerminate asks a running process to stop: it does so within ten seconds,
+// with status 0, and has lost nothing.
+func TestTerminate(t *testing.T) {
+	t.Parallel()
+	tenant, err := saassim.New(saassim.Options{Seed: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenant.AddAudit(saassim.Batch{N: 3000})
+	if err := tenant.SetFaults(saassim.Faults{saassim.Slow: {Rate: 1, Delay: 100 * time.Millisecond}}); err != nil {
+		t.Fatal(err)
+	}
+	server, err := tenant.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	dir := t.TempDir()
+	if _, err := writeDemoConfig(dir, server.URL); err != nil {
+		t.Fatal(err)
+	}
+	running := trawl(t, dir, "run")
+	waitForFile(t, filepath.Join(dir, "events.ndjson"))
+	asked := time.Now()
+	if err := running.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := running.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+	if d := time.Since(asked); d > 10*time.Second {
+		t.Errorf("it took %s to stop", d)
+	}
+	if err := tenant.SetFaults(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := trawl(t, dir, "run", "--once").Wait(); err != nil {
+		t.Fatalf("run --once: %v", err)
+	}
+	wantExactly(t, filepath.Join(dir, "events.ndjson"), tenant)
+}
+
+// trawl starts the command on the configuration in dir.
+func trawl(t *testing.T, dir string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], append(args, "-c", filepath.Join(dir, "trawl.yaml"), "--quiet")...)
+	cmd.Env = append(os.Environ(), beTrawl+"=1")
+	log, err := os.OpenFile(filepath.Join(dir, "test.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			if text, err := os.ReadFile(log.Name()); err == nil {
+				t.Logf("what trawl said:\n%s", text[max(0, len(text)-4000):])
+			}
+		}
+	})
+	return cmd
+}
+
+// waitForFile waits until a file has something in it.
+func waitForFile(t *testing.T, path string) {
+	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	limit := time.NewTimer(30 * time.Second)
+	defer limit.Stop()
+	for {
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-limit.C:
+			t.Fatalf("nothing was written to %s", path)
+		}
+	}
+}
+
+// wantExactly compares a file with everything its tenant has: each audit
+// record once, and each issue in its last state.
+func wantExactly(t *testing.T, path string, tenant *saassim.Wiz) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ids, uids := map[string]int{}, map[string]int{}
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var d document
+		if err := json.Unmarshal(lines.Bytes(), &d); err != nil {
+			t.Fatalf("broken document: %v: %s", err, lines.Text())
+		}
+		ids[d.Trawl.Source+" "+d.Event.ID]++
+		uids[d.Trawl.UID]++
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	existed, missing, twice := 0, 0, 0
+	for r := range tenant.Truth() {
+		if !r.ReplacedAt.IsZero() {
+			continue
+		}
+		existed++
+		if ids[r.Source+" "+r.ID] == 0 {
+			missing++
+		}
+	}
+	for _, n := range uids {
+		if n > 1 {
+			twice++
+		}
+	}
+	if missing > 0 || twice > 0 || existed == 0 {
+		t.Errorf("of %d records %d are missing and %d are there more than once", existed, missing, twice)
+	}
+}

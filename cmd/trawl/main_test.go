@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/trawlsec/trawl/internal/saassim"
+)
+
+var update = flag.Bool("update", false, "rewrite what scripts compare with")
+
+// TestMain lets scripts call the program, and a simulated tenant.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"trawl":   func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"saassim": saassim.Main,
+	})
+}
+
+// TestScripts runs testdata/script/*.txtar: each is a session at the prompt,
+// with the files it needs and what it has to show.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
+		Cmds:          map[string]func(ts *testscript.TestScript, neg bool, args []string){"status": wantStatus},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/home")
+			e.Setenv("NO_COLOR", "")
+			return nil
+		},
+	})
+}
+
+// wantStatus is "status N command...": the command has to end with status N.
+func wantStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N command [arg...]")
+	}
+	got := 0
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit status %d, want %s", got, args[0])
+	}
+}
