@@ -68,6 +68,9 @@ func (r *recordReader) failed(err error) error {
 		at = max(at, syntax.ByteOffset)
 	}
 	unread := r.decoder.UnreadBuffer()
+	if syntax == nil { // then where the next record begins
+		at += int64(len(unread) - len(gobytes.TrimLeft(unread, " \t\r\n,")))
+	}
 	passed := min(at-r.decoder.InputOffset(), int64(len(unread)))
 	line := 1 + r.in.lines - gobytes.Count(unread[passed:], []byte("\n"))
 	place := fmt.Sprintf("at byte offset %d, line %d, after %s", at+int64(r.in.skipped), line, count(r.count, "record"))
