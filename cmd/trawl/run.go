@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"runtime/pprof"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ import (
 
 func (a *app) runCommand() *cobra.Command {
 	var once bool
+	var profile string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Collect and deliver until stopped",
@@ -37,11 +39,36 @@ func (a *app) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.collect(cmd.Context(), cfg, logger, once)
+			stop, err := profileCPU(profile)
+			if err != nil {
+				return err
+			}
+			return errors.Join(a.collect(cmd.Context(), cfg, logger, once), stop())
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "bring every feed to the present, deliver everything, exit")
+	cmd.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile to `FILE`")
+	_ = cmd.Flags().MarkHidden("cpuprofile")
 	return cmd
+}
+
+// profileCPU writes a CPU profile until stop is called; for an empty path it
+// does nothing.
+func profileCPU(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("write CPU profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("write CPU profile: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // collect runs the engine with everything around it: the control socket, the

@@ -197,12 +197,13 @@ connections:
 outputs:
   file: {type: file, path: events.ndjson}
 `, url, saassim.DefaultClientID, windowStart.Add(-time.Minute).Format(time.RFC3339))
-	cmd, err := trawlCommand(trawl, work, config, "run", "--once", "--quiet")
+	args := []string{"run", "--once", "--quiet"}
+	if profile != "" {
+		args = append(args, "--cpuprofile", profile)
+	}
+	cmd, err := trawlCommand(trawl, work, config, args...)
 	if err != nil {
 		return usage{}, err
-	}
-	if profile != "" {
-		cmd.Env = append(cmd.Env, "TRAWL_CPUPROFILE="+profile)
 	}
 	u, err := measured(cmd)
 	if err != nil {
