@@ -202,18 +202,23 @@ func (n Node) Any() any {
 	if !ok {
 		return nil
 	}
-	switch n.resolve().(type) {
+	switch v := n.resolve().(type) {
 	case *ast.BoolNode:
-		return text == "true"
+		return v.Value
 	case *ast.IntegerNode:
-		if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+		switch i := v.Value.(type) {
+		case int64:
 			return i
+		case uint64:
+			if i <= math.MaxInt64 {
+				return int64(i)
+			}
 		}
 		n.Mistake("%s is not a whole number of 64 bits; quote it to make it text", n.Raw())
 		return nil
 	case *ast.FloatNode:
-		if f, err := strconv.ParseFloat(text, 64); err == nil {
-			return f
+		if !math.IsInf(v.Value, 0) {
+			return v.Value
 		}
 		n.Mistake("%s is not a number of 64 bits; quote it to make it text", n.Raw())
 		return nil

@@ -318,6 +318,8 @@ func keyText(key ast.Node) string {
 	switch v := key.(type) {
 	case *ast.StringNode:
 		return v.Value
+	case *ast.LiteralNode:
+		return v.Value.Value
 	case *ast.MappingKeyNode:
 		if v.Value != nil {
 			return keyText(v.Value)
