@@ -112,7 +112,8 @@ func writeStatus(w io.Writer, s engine.Status) {
 	} else {
 		fmt.Fprint(w, "not running: what is stored is shown\n\n")
 	}
-	feeds := &table{header: []string{"FEED", "STATE", "LAG", "LAST SUCCESS", "COMPLETE TO", "RECORDS", "DUPLICATES", "LATE", "LATENESS P50/P99/MOST", "REQUESTS", "THROTTLED", "REASON"}}
+	feeds := &table{header: []string{"FEED", "STATE", "LAG", "LAST SUCCESS", "COMPLETE TO", "RECORDS", "DUPLICATES", "LATE", "LATENESS P50/P99/MOST", "REQUESTS", "THROTTLED", "REASON"},
+		spare: []string{"THROTTLED", "REQUESTS", "LATENESS P50/P99/MOST", "COMPLETE TO", "DUPLICATES", "LATE"}}
 	for _, f := range s.Feeds {
 		lag := "-"
 		if !f.Watermark.IsZero() {

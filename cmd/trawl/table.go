@@ -5,47 +5,76 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
-// table is a listing for people: columns as wide as their longest cell, and
-// the last one cut so that a row fits the terminal.
+// table is a listing for people: columns as wide as their longest cell. Where
+// the terminal is too narrow, the columns named in spare are left out, the first
+// of them first, and then the ends of the lines are.
 type table struct {
 	header []string
 	rows   [][]string
+	spare  []string
 }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// write prints the table. On a terminal the header is bold and the last column
-// is cut to fit; elsewhere nothing is cut.
+// write prints the table. On a terminal the header is bold; elsewhere nothing
+// is left out.
 func (t *table) write(w io.Writer) {
-	width := terminal(w)
+	t.print(w, terminal(w), colours(w))
+}
+
+// print prints the table for a terminal of that width; 0: for no terminal.
+func (t *table) print(w io.Writer, width int, bold bool) {
+	widths := t.widths()
+	for _, name := range t.spare {
+		if width == 0 || total(widths) <= width {
+			break
+		}
+		widths[slices.Index(t.header, name)] = -1
+	}
+	for i, row := range append([][]string{t.header}, t.rows...) {
+		line := cut(t.line(row, widths), width)
+		if i == 0 && bold {
+			line = "\x1b[1m" + line + "\x1b[0m"
+		}
+		fmt.Fprintln(w, line)
+	}
+}
+
+// widths are those of the columns; -1 stands for one that is left out.
+func (t *table) widths() []int {
 	widths := make([]int, len(t.header))
 	for _, row := range append([][]string{t.header}, t.rows...) {
 		for i, cell := range row {
 			widths[i] = max(widths[i], visible(cell))
 		}
 	}
-	line := func(row []string) string {
-		var b strings.Builder
-		for i, cell := range row {
-			if i == len(row)-1 {
-				b.WriteString(cell)
-				break
-			}
+	return widths
+}
+
+// total is the width of a line, two spaces between its columns.
+func total(widths []int) int {
+	sum := -2
+	for _, n := range widths {
+		if n >= 0 {
+			sum += n + 2
+		}
+	}
+	return sum
+}
+
+// line lays out one row.
+func (t *table) line(row []string, widths []int) string {
+	var b strings.Builder
+	for i, cell := range row {
+		if widths[i] >= 0 {
 			b.WriteString(cell + strings.Repeat(" ", widths[i]-visible(cell)+2))
 		}
-		return strings.TrimRight(cut(b.String(), width), " ")
 	}
-	header := line(t.header)
-	if colours(w) {
-		header = "\x1b[1m" + header + "\x1b[0m"
-	}
-	fmt.Fprintln(w, header)
-	for _, row := range t.rows {
-		fmt.Fprintln(w, line(row))
-	}
+	return strings.TrimRight(b.String(), " ")
 }
 
 // visible is how many characters of a text are seen: all but the escape
