@@ -24,6 +24,7 @@ type node struct {
 type field struct {
 	givers []giver
 	gather int // where in state.written related.* finds the value; -1: it is not gathered
+	only   int // the span that alone can give a value; -1: there are more ways to one
 }
 
 // giver is one of the parts of a mapping that may give a field's value.
@@ -148,7 +149,7 @@ func (b *builder) mapping(m catalog.Mapping) {
 func (b *builder) give(name string, g giver) {
 	f := b.fields[name]
 	if f == nil {
-		f = &field{gather: -1}
+		f = &field{gather: -1, only: -1}
 		b.fields[name] = f
 	}
 	f.givers = append(f.givers, g)
@@ -352,6 +353,9 @@ func (b *builder) tree() {
 		return cmp.Or(cmp.Compare(late(a), late(b)), slices.Compare(strings.Split(a, "."), strings.Split(b, ".")))
 	})
 	for _, name := range names {
+		if f := b.fields[name]; len(f.givers) == 1 && f.givers[0].expr != nil && len(f.givers[0].expr.from) == 1 {
+			f.only = f.givers[0].expr.from[0].span
+		}
 		b.m.tree = b.insert(b.m.tree, name, strings.Split(name, "."), b.fields[name])
 	}
 }

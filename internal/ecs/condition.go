@@ -108,6 +108,16 @@ func (b *builder) condition(where string, c catalog.Condition) condition {
 			made.tests = append(made.tests, b.test(where, key, c[key]))
 		}
 	}
+	// What costs a walk through a list is looked at last.
+	slices.SortStableFunc(made.tests, func(a, b test) int {
+		switch {
+		case a.source.many == b.source.many:
+			return 0
+		case b.source.many:
+			return -1
+		}
+		return 1
+	})
 	return made
 }
 

@@ -102,6 +102,9 @@ func (st *state) end() {
 func (st *state) members(dst []byte, nodes []node) []byte {
 	for i := range nodes {
 		n := &nodes[i]
+		if n.field != nil && n.field.only >= 0 && st.out[n.field.only] == nil {
+			continue
+		}
 		start := len(dst)
 		if dst[start-1] != '{' {
 			dst = append(dst, ',')
