@@ -166,18 +166,20 @@ h..i: has an empty name in it`
 	}
 }
 
-func TestFewAllocations(t *testing.T) {
+func TestAllocations(t *testing.T) {
+	if poolsForget {
+		t.Skip("pools forget under the race detector")
+	}
 	m := wiz(t, "audit")
 	record := []byte(`{"id":"5d9f1c7e","action":"UpdateUser","status":"SUCCESS","timestamp":"2026-03-02T08:15:04.120394Z",` +
 		`"actionParameters":{"scopes":["b","a"]},"userAgent":"curl/8.5.0","sourceIP":"198.51.100.7","user":{"id":"u1","name":"ada@example.com"}}`)
 	dst := make([]byte, 0, 4096)
 	meta := ecs.Meta{Connection: "wiz-prod", Created: time.Unix(1e9, 0), Ingested: time.Unix(1e9, 0)}
-	// None a record and one a key, for its id; but the race detector makes pools forget.
-	if got := testing.AllocsPerRun(1000, func() { dst = m.Append(dst[:0], record, meta) }); got > 5 {
-		t.Errorf("%v allocations a record", got)
+	if got := testing.AllocsPerRun(1000, func() { dst = m.Append(dst[:0], record, meta) }); got > 0 {
+		t.Errorf("%v allocations a record, want none", got)
 	}
-	if got := testing.AllocsPerRun(1000, func() { m.Key(record) }); got > 5 {
-		t.Errorf("%v allocations a key", got)
+	if got := testing.AllocsPerRun(1000, func() { m.Key(record) }); got > 1 {
+		t.Errorf("%v allocations a key, want one for its id", got)
 	}
 }
 
