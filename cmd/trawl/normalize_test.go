@@ -72,10 +72,12 @@ func TestNormalizeStops(t *testing.T) {
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, end := range map[string]func() error{
-		"stopped":        func() error { return normalize(cancelled, endless(), io.Discard, 1000, asIs) },
-		"no room":        func() error { return normalize(t.Context(), endless(), fullDisk{}, 1000, asIs) },
-		"broken input":   func() error { return normalize(t.Context(), strings.NewReader("{"), io.Discard, 1000, asIs) },
-		"input fails":    func() error { return normalize(t.Context(), iotest.ErrReader(io.ErrClosedPipe), io.Discard, 1000, asIs) },
+		"stopped":      func() error { return normalize(cancelled, endless(), io.Discard, 1000, asIs) },
+		"no room":      func() error { return normalize(t.Context(), endless(), fullDisk{}, 1000, asIs) },
+		"broken input": func() error { return normalize(t.Context(), strings.NewReader("{"), io.Discard, 1000, asIs) },
+		"input fails": func() error {
+			return normalize(t.Context(), iotest.ErrReader(io.ErrClosedPipe), io.Discard, 1000, asIs)
+		},
 		"record too big": func() error { return normalize(t.Context(), strings.NewReader(`{"a":"12345"}`), io.Discard, 9, asIs) },
 	} {
 		if err := end(); err == nil {

@@ -19,7 +19,7 @@ type recordReader struct {
 	in      *meter
 	decoder *jsontext.Decoder
 	limit   int64 // bytes of a record
-	count   int // records so far
+	count   int   // records so far
 }
 
 func newRecordReader(in io.Reader, limit int64) *recordReader {
