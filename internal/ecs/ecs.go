@@ -6,6 +6,34 @@
 // tree of the fields that the mapping can give; no decoded form of the record
 // ever exists. What does not fit is left out of its field and said in
 // error.message. Nothing makes Append fail.
+//
+// # Values
+//
+// These are the rules behind [catalog.Expr]. Absent, null, "", [] and {} are no
+// value: the next path, or the next part of the mapping that gives the field,
+// has its turn, and a field that nobody gives a value is left out, with the
+// objects that this leaves empty. The same goes for a value that does not fit,
+// which is also named in error.message unless the expression is lenient.
+//
+//	keyword     a text as it stands in the record; the text of a number, true or false
+//	long        a whole number of 64 bits, also in a text; 42.0 is one, 4.2e1 is none
+//	double      a number with all its digits, also in a text
+//	boolean     true or false, also in a text
+//	date        RFC 3339 and what comes near it, or a number of seconds, milliseconds,
+//	            microseconds or nanoseconds since 1970; written in UTC with microseconds
+//	ip          an address without a zone; IPv4 within IPv6 becomes IPv4
+//	email       one address and nothing else
+//	domain      a host name, or the one in a host:port or a URL; no IP address
+//	json        any value as it stands in the record
+//	user_agent  fills original, name, version, device.name, os.name and os.version
+//	            below its field
+//	url         fills original, scheme, username, domain, port, path, query and fragment
+//
+// A list has the elements of an array as they are, "" too, but no nulls and
+// nothing that does not fit. One value alone makes a list of one. Through a path
+// with [] a list gathers all that the path reaches, each once; a single value
+// takes the first. Tables come before case, and case before the type; sorting
+// is by text. A table may turn a value into "", which is none.
 package ecs
 
 import (
