@@ -1,0 +1,256 @@
+package pagelog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// cursor reads a stream's messages in order, each once, over a consumer of the
+// server that acknowledges nothing and may go away at any time: it is then
+// made anew behind the last message that came.
+type cursor struct {
+	l       *Log
+	filter  string // "" is every subject
+	headers bool   // without bodies
+	next    uint64 // the first sequence still wanted
+
+	consumer jetstream.Consumer
+	count    uint64 // messages this consumer has delivered
+	pending  uint64 // messages behind the last one, as of then
+}
+
+// idleConsumer is how long the server keeps a consumer nobody asks.
+const idleConsumer = 5 * time.Minute
+
+type message struct {
+	jetstream.Msg
+	seq uint64
+}
+
+// open makes the consumer unless there is one.
+func (c *cursor) open(ctx context.Context) error {
+	if c.consumer != nil {
+		return nil
+	}
+	consumer, err := c.l.consumer(ctx, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:   max(c.next, 1),
+		FilterSubject: c.filter,
+		HeadersOnly:   c.headers,
+	})
+	if err != nil {
+		return err
+	}
+	c.consumer, c.count, c.pending = consumer, 0, consumer.CachedInfo().NumPending
+	return nil
+}
+
+// consumer makes a consumer of pages that leaves no trace.
+func (l *Log) consumer(ctx context.Context, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	cfg.AckPolicy = jetstream.AckNonePolicy
+	cfg.MemoryStorage = true
+	cfg.Replicas = 1
+	cfg.InactiveThreshold = idleConsumer
+	return ask(ctx, l, func(ctx context.Context) (jetstream.Consumer, error) { return l.js.CreateConsumer(ctx, pagesName, cfg) })
+}
+
+func (l *Log) dropConsumer(ctx context.Context, c jetstream.Consumer) {
+	// It would also end by itself.
+	_, _ = ask(ctx, l, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, l.js.DeleteConsumer(ctx, pagesName, c.CachedInfo().Name)
+	})
+}
+
+// fetch returns the next messages, at most n, without waiting. None with
+// pending above 0 means that this time they could not be had.
+func (c *cursor) fetch(ctx context.Context, n int) ([]message, error) {
+	return c.pull(ctx, func() (jetstream.MessageBatch, error) { return c.consumer.FetchNoWait(n) })
+}
+
+// await returns the next message, waiting for it until ctx is done.
+func (c *cursor) await(ctx context.Context) ([]message, error) {
+	return c.pull(ctx, func() (jetstream.MessageBatch, error) {
+		return c.consumer.Fetch(1, jetstream.FetchContext(ctx))
+	})
+}
+
+func (c *cursor) pull(ctx context.Context, ask func() (jetstream.MessageBatch, error)) ([]message, error) {
+	if err := c.open(ctx); err != nil {
+		return nil, err
+	}
+	batch, err := ask()
+	if err != nil {
+		c.consumer = nil
+		return nil, err
+	}
+	var got []message
+	for msg := range batch.Messages() {
+		meta, err := msg.Metadata()
+		if err != nil {
+			return nil, err
+		}
+		if c.consumer == nil {
+			continue // behind a gap; drained so that the batch ends
+		}
+		if meta.Sequence.Consumer != c.count+1 {
+			// One was sent to a request that had given up. Begin again behind
+			// the last that came.
+			c.consumer = nil
+			continue
+		}
+		c.count, c.pending = meta.Sequence.Consumer, meta.NumPending
+		c.next = meta.Sequence.Stream + 1
+		got = append(got, message{msg, meta.Sequence.Stream})
+	}
+	switch err := batch.Error(); {
+	case err == nil, errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrNoMessages):
+	case ctx.Err() != nil:
+		if len(got) == 0 {
+			return nil, ctx.Err()
+		}
+	default:
+		c.consumer = nil
+		if len(got) == 0 && !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, jetstream.ErrConsumerDeleted) &&
+			!errors.Is(err, jetstream.ErrNoHeartbeat) {
+			return nil, err
+		}
+	}
+	return got, nil
+}
+
+// close tells the server that the consumer is no longer wanted.
+func (c *cursor) close(ctx context.Context) {
+	if c.consumer != nil {
+		c.l.dropConsumer(context.WithoutCancel(ctx), c.consumer)
+		c.consumer = nil
+	}
+}
+
+// stuck looks into why messages that exist do not come: nil if they can be read
+// after all.
+func (c *cursor) stuck(ctx context.Context) error {
+	filter := c.filter
+	if filter == "" {
+		filter = ">"
+	}
+	_, err := c.l.getMsg(ctx, max(c.next, 1), jetstream.WithGetMsgSubject(filter))
+	var refused *jetstream.APIError
+	if err == nil || !errors.As(err, &refused) {
+		return err
+	}
+	info, ierr := c.l.info(ctx, c.l.pages)
+	if ierr != nil {
+		return ierr
+	}
+	if info.State.LastSeq < c.next {
+		return nil
+	}
+	return &DamagedError{Path: c.l.path, Seq: c.next, Problem: "the server cannot read this message or one soon after it", Err: err}
+}
+
+// each calls yield for every message up to the present end, or to the sequence
+// upTo if that comes first.
+func (c *cursor) each(ctx context.Context, upTo uint64, yield func(message) error) error {
+	defer c.close(ctx)
+	for empty := 0; ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.open(ctx); err != nil {
+			return err
+		}
+		if c.pending == 0 || c.next > upTo {
+			return nil
+		}
+		batch, err := c.fetch(ctx, 256)
+		if err != nil {
+			return err
+		}
+		for _, m := range batch {
+			if m.seq > upTo {
+				return nil
+			}
+			if err := yield(m); err != nil {
+				return err
+			}
+		}
+		if len(batch) > 0 {
+			empty = 0
+			continue
+		}
+		// Once or twice is a consumer that went away.
+		if empty++; empty > 2 {
+			if err := c.stuck(ctx); err != nil {
+				return err
+			}
+			return fmt.Errorf("no messages from sequence %d on, though the log ends later", c.next)
+		}
+	}
+}
+
+// chain checks that each page follows the page it was published behind.
+type chain map[string]uint64 // the last sequence seen of each subject
+
+func (c chain) check(l *Log, subj string, p *stored) error {
+	if prev, ok := c[subj]; ok && p.after != prev {
+		return &DamagedError{Path: l.path, Seq: p.Seq, Problem: fmt.Sprintf(
+			"this page of %s %s follows one at %d, which is gone; the one before it is at %d", p.Feed, p.Lane, p.after, prev)}
+	}
+	c[subj] = p.Seq
+	return nil
+}
+
+// Headers yields every page of a feed, oldest first, all lanes, without
+// records. An error of yield ends it and is returned as it is.
+func (l *Log) Headers(ctx context.Context, f Feed, yield func(Page) error) error {
+	if err := checkFeed(f); err != nil {
+		return err
+	}
+	var theirs error
+	seen := chain{}
+	c := &cursor{l: l, headers: true, filter: "pages." + escape(f.Connection, false) + "." + escape(f.Source, false) + ".*"}
+	err := c.each(ctx, ^uint64(0), func(m message) error {
+		p, err := l.decode(m.Subject(), m.Headers(), m.seq)
+		if err != nil {
+			return err
+		}
+		if err := seen.check(l, m.Subject(), p); err != nil {
+			return err
+		}
+		theirs = yield(p.Page)
+		return theirs
+	})
+	if err != nil && theirs == nil {
+		return fmt.Errorf("read headers of %s: %w", f, err)
+	}
+	return err
+}
+
+// verifyPages reads the headers of all pages: each must be readable, its
+// predecessor there unless trimmed, and its parts too.
+func (l *Log) verifyPages(ctx context.Context) error {
+	seen, parts := chain{}, map[uint64]bool{}
+	c := &cursor{l: l, headers: true}
+	return c.each(ctx, ^uint64(0), func(m message) error {
+		if isPart(m.Subject()) {
+			parts[m.seq] = true
+			return nil
+		}
+		p, err := l.decode(m.Subject(), m.Headers(), m.seq)
+		if err != nil {
+			return err
+		}
+		for _, seq := range p.parts {
+			if !parts[seq] {
+				return &DamagedError{Path: l.path, Seq: p.Seq, Problem: fmt.Sprintf("a part of this page, at %d, is gone", seq)}
+			}
+			delete(parts, seq)
+		}
+		return seen.check(l, m.Subject(), p)
+	})
+}

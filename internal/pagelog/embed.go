@@ -1,0 +1,77 @@
+package pagelog
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// startServer runs a NATS server in this process, without a port, its streams
+// under dir and every write synced.
+func startServer(dir string, logger *slog.Logger) (*server.Server, error) {
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "trawl",
+		DontListen: true,
+		NoSigs:     true,
+		NoLog:      true,
+		JetStream:  true,
+		StoreDir:   dir,
+		SyncAlways: true,
+		// Nothing is kept in memory but short-lived consumers, which do not
+		// count. On disk the limit is the stream's own; without a figure here
+		// the server would set one by the free space of the moment.
+		JetStreamMaxMemory: 1 << 20,
+		JetStreamMaxStore:  1 << 60,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &serverLog{logger: logger}
+	srv.SetLoggerV2(out, false, false, false)
+	srv.Start()
+	if !srv.ReadyForConnections(time.Minute) || !srv.JetStreamEnabled() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return nil, fmt.Errorf("log server did not start: %s", out.fatalMessage())
+	}
+	return srv, nil
+}
+
+// serverLog passes the server's warnings and errors on. The server calls Fatalf
+// where its command would exit; here it is a start that failed.
+type serverLog struct {
+	logger *slog.Logger
+	mu     sync.Mutex
+	fatal  string
+}
+
+func (s *serverLog) Noticef(string, ...any) {}
+func (s *serverLog) Debugf(string, ...any)  {}
+func (s *serverLog) Tracef(string, ...any)  {}
+
+func (s *serverLog) Warnf(format string, v ...any) {
+	s.logger.Warn("log server", "message", fmt.Sprintf(format, v...))
+}
+
+func (s *serverLog) Errorf(format string, v ...any) {
+	s.logger.Error("log server", "message", fmt.Sprintf(format, v...))
+}
+
+func (s *serverLog) Fatalf(format string, v ...any) {
+	s.Errorf(format, v...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fatal = fmt.Sprintf(format, v...)
+}
+
+func (s *serverLog) fatalMessage() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fatal == "" {
+		return "no answer within a minute"
+	}
+	return s.fatal
+}

@@ -1,0 +1,155 @@
+package pagelog
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The embedded server keeps each block it has written in memory for ten seconds
+// after the last write, unless nobody read from it in that time: then its
+// buffer serves for the next block. A block is 8 MiB, so at full speed that is
+// the difference between some 50 MB and several hundred. Two things would read
+// from it: the server, to look up the last page of a subject when one is
+// published behind it; and readers, which follow closely. Both are answered
+// from memory here, which is sound because only this process can write.
+
+const (
+	// tailSize is more than a block of the server's, so that what is no longer
+	// here lies in a block that is no longer written.
+	tailSize = 9 << 20
+	// tailRaw is how much is also kept uncompressed, for readers close behind.
+	tailRaw = 4 << 20
+)
+
+// tail is the end of an embedded log: its only writer, and its last pages.
+type tail struct {
+	writing sync.Mutex        // one page at a time
+	last    uint64            // of the stream
+	lasts   map[string]uint64 // of its subjects, as far as they were asked for; nil: ask for last too
+
+	mu    sync.Mutex
+	base  uint64 // all pages above it are in pages
+	pages []*tailPage
+	size  int           // of all bodies and headers
+	raw   int           // of all records kept
+	wake  chan struct{} // closed and replaced when base or pages change
+}
+
+type tailPage struct {
+	stored // records are nil if kept only in body
+	subj   string
+	body   []byte
+	header int // bytes
+}
+
+func newTail(last uint64) *tail { return &tail{base: last, wake: make(chan struct{})} }
+
+// write writes a page behind the one at after.
+func (t *tail) write(ctx context.Context, l *Log, p *Page, msg *nats.Msg, body []byte, after uint64) (uint64, error) {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	seq, err := t.writeLocked(ctx, l, msg, body, after)
+	if err != nil {
+		t.lasts = nil // perhaps something was written
+		return 0, err
+	}
+	e := &tailPage{
+		stored: stored{Page: *p, after: after, size: p.bodySize()},
+		subj:   msg.Subject, body: slices.Clone(msg.Data), header: len(msg.Header[hdrHashes][0]) + len(p.Position),
+	}
+	e.Seq = seq
+	t.add(e, len(msg.Header[hdrParts]) > 0)
+	return seq, nil
+}
+
+func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []byte, after uint64) (uint64, error) {
+	if t.lasts == nil {
+		info, err := l.info(ctx, l.pages)
+		if err != nil {
+			return 0, err
+		}
+		t.last, t.lasts = info.State.LastSeq, map[string]uint64{}
+	}
+	last, ok := t.lasts[msg.Subject]
+	if !ok {
+		m, err := l.lastOf(ctx, l.pages, msg.Subject)
+		if err != nil {
+			return 0, err
+		}
+		if m != nil {
+			last = m.Sequence
+		}
+		t.lasts[msg.Subject] = last
+	}
+	if last != after {
+		return 0, ErrFenced
+	}
+	put := func(msg *nats.Msg) (seq uint64, err error) {
+		if seq, err = l.publish(ctx, l.pages, msg, jetstream.WithExpectLastSequence(t.last)); err == nil {
+			t.last = seq
+		}
+		return seq, err
+	}
+	seq, err := l.writeParts(ctx, msg, body, put, put)
+	if err == nil {
+		t.lasts[msg.Subject] = seq
+	}
+	return seq, err
+}
+
+// add makes a page available to readers. One kept in parts is left to the
+// server, and so is all before it.
+func (t *tail) add(e *tailPage, inParts bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	close(t.wake)
+	t.wake = make(chan struct{})
+	if inParts {
+		t.base, t.pages, t.size, t.raw = e.Seq, nil, 0, 0
+		return
+	}
+	t.pages = append(t.pages, e)
+	t.size += len(e.body) + e.header
+	t.raw += e.size
+	for t.size > tailSize {
+		old := t.pages[0]
+		if old.Records != nil {
+			t.raw -= old.size
+		}
+		t.size -= len(old.body) + old.header
+		t.base = old.Seq
+		t.pages[0] = nil
+		t.pages = t.pages[1:]
+	}
+	for _, old := range t.pages {
+		if t.raw <= tailRaw {
+			break
+		}
+		if old.Records != nil {
+			old.Records = nil
+			t.raw -= old.size
+		}
+	}
+}
+
+// after returns the page following sequence seq. Without one, base says up to
+// which sequence the server is to be asked; if that is not above seq there is
+// nothing yet, and wake is closed when that may have changed.
+func (t *tail) after(seq uint64) (p *tailPage, base uint64, wake <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if seq < t.base {
+		return nil, t.base, nil
+	}
+	i := sort.Search(len(t.pages), func(i int) bool { return t.pages[i].Seq > seq })
+	if i == len(t.pages) {
+		return nil, t.base, t.wake
+	}
+	e := *t.pages[i] // its records may be dropped from here on
+	return &e, t.base, nil
+}
