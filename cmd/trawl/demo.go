@@ -135,9 +135,9 @@ func (a *app) demoSummary(dir string, tenant *saassim.Wiz) error {
 	w := a.stdout
 	fmt.Fprintln(w)
 	tally.write(w, 12)
-	fmt.Fprintln(w, "\nThree of the documents:")
+	fmt.Fprintln(w, "\nThe beginnings of three documents:")
 	for _, line := range tally.samples {
-		fmt.Fprintln(w, "\n  "+cut(string(line), max(terminal(w)-2, 0)))
+		fmt.Fprintln(w, "\n  "+cut(string(line), 400))
 	}
 	existed, missing := 0, 0
 	for t := range tenant.Truth() {

@@ -16,6 +16,7 @@ import (
 	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
+	"github.com/trawlsec/trawl/internal/deliver"
 	"github.com/trawlsec/trawl/internal/engine"
 )
 
@@ -136,7 +137,7 @@ func writeStatus(w io.Writer, s engine.Status) {
 	fmt.Fprintln(w)
 	outputs := &table{header: []string{"OUTPUT", "STATE", "DELIVERED", "PENDING PAGES", "DEAD LETTERS", "REASON"}}
 	for _, o := range s.Outputs {
-		outputs.add(o.Name, paint(colour, string(o.State), o.State == "ok"), fmt.Sprint(o.Documents), fmt.Sprint(o.PendingPages), fmt.Sprint(o.DeadLetters), o.LastError)
+		outputs.add(o.Output, paint(colour, string(o.State), o.State == deliver.StateOK), fmt.Sprint(o.Documents), fmt.Sprint(o.PendingPages), fmt.Sprint(o.DeadLetters), o.Reason)
 	}
 	outputs.write(w)
 	fmt.Fprintf(w, "\nlog: %d pages, %s of %s\n", s.Log.Pages, bytes(int64(s.Log.Bytes)), bytes(s.Log.MaxBytes))

@@ -12,7 +12,7 @@ import (
 
 const (
 	commitTimeout = 30 * time.Second // for one write to the log
-	pageGrace     = 5 * time.Second  // how long a page in hand may take once stopping was asked for
+	pageGrace     = 4 * time.Second  // how long a page in hand may take once stopping was asked for
 	fullRetry     = time.Second      // between two tries to write to a full log
 
 	walksBeforeCut  = 2                    // a slice that stays short of its total is walked so often again before it is cut

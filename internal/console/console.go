@@ -50,7 +50,7 @@ func Handler(e Engine) http.Handler {
 				h.Feeds = append(h.Feeds, healthItem{Name: f.Connection + "/" + f.Source, State: string(f.State), Reason: f.Reason, Since: f.Since})
 			}
 			for _, o := range s.Outputs {
-				h.Outputs = append(h.Outputs, healthItem{Name: o.Name, State: string(o.State), Reason: o.LastError, Since: o.Since})
+				h.Outputs = append(h.Outputs, healthItem{Name: o.Output, State: string(o.State), Reason: o.Reason, Since: o.Since})
 			}
 			return code, h
 		})

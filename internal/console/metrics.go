@@ -70,9 +70,9 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for _, o := range s.Outputs {
-		send(descDelivered, prometheus.CounterValue, float64(o.Documents), o.Name)
-		send(descPending, prometheus.GaugeValue, float64(o.PendingPages), o.Name)
-		send(descDead, prometheus.CounterValue, float64(o.DeadLetters), o.Name)
+		send(descDelivered, prometheus.CounterValue, float64(o.Documents), o.Output)
+		send(descPending, prometheus.GaugeValue, float64(o.PendingPages), o.Output)
+		send(descDead, prometheus.CounterValue, float64(o.DeadLetters), o.Output)
 	}
 	send(descLogBytes, prometheus.GaugeValue, float64(s.Log.Bytes))
 }

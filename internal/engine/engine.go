@@ -10,13 +10,10 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
-	"github.com/trawlsec/trawl/internal/ecs"
-	out "github.com/trawlsec/trawl/internal/output"
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
@@ -24,15 +21,14 @@ const (
 	authRetry    = 15 * time.Minute // between two sign-ins of a connection that was refused
 	trimInterval = time.Minute
 	leaseTTL     = 30 * time.Second
-	stopLimit    = 8 * time.Second // for outputs to finish what they hold once stopping was asked for
+	stopLimit    = 4 * time.Second // for outputs to finish what they hold once stopping was asked for
 )
 
 // Options are what does not come from the configuration.
 type Options struct {
 	Logger    *slog.Logger
 	UserAgent string
-	// Quiet reports nothing of the feeds' progress through the log lines.
-	Offline bool // only look and change positions: no client is made, nothing runs
+	Offline   bool // only look and change positions: no client is made, nothing runs
 }
 
 // Engine is an opened configuration. Open, then any of Once, Run and the
@@ -42,17 +38,8 @@ type Engine struct {
 	opts        Options
 	log         *pagelog.Log
 	connections []*connection
-	outputs     []*output
+	outputs     []*delivery
 	started     time.Time
-}
-
-// output is one configured output with its reader of the log.
-type output struct {
-	name      string
-	reader    *pagelog.Reader
-	out       out.Output
-	mappers   map[string]*ecs.Mapper
-	documents atomic.Int64
 }
 
 // Open opens the log and everything that stands in it. A second process with
@@ -86,6 +73,11 @@ func Open(ctx context.Context, cfg *config.Config, opts Options) (_ *Engine, err
 			return nil, err
 		}
 		e.outputs = append(e.outputs, o)
+	}
+	if !opts.Offline {
+		if err := e.dropReaders(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return e, nil
 }
@@ -125,10 +117,20 @@ func (e *Engine) Once(ctx context.Context) error {
 		}
 	}
 	if ctx.Err() == nil {
-		all = append(all, deliveries.drain(ctx))
+		stats, err := e.log.Stats(ctx)
+		if err == nil {
+			err = deliveries.drain(ctx, stats.LastSeq)
+		}
+		all = append(all, err)
 	}
-	all = append(all, deliveries.stop(), e.trim(context.WithoutCancel(ctx)), context.Cause(ctx))
-	return errors.Join(all...)
+	stopped := deliveries.stop()
+	if ctx.Err() != nil { // as asked: what is left is done at the next start
+		return errors.Join(append(all, stopped, context.Cause(ctx))...)
+	}
+	if len(all) == 0 || errors.Join(all...) == nil {
+		all = append(all, stopped)
+	}
+	return errors.Join(append(all, e.trim(ctx))...)
 }
 
 // Run collects and delivers until ctx ends. A feed or an output that fails

@@ -5,131 +5,148 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
-	"sync/atomic"
-	"time"
 
+	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/config"
+	"github.com/trawlsec/trawl/internal/deliver"
 	"github.com/trawlsec/trawl/internal/ecs"
-	out "github.com/trawlsec/trawl/internal/output"
+	"github.com/trawlsec/trawl/internal/output"
+	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
-func (e *Engine) openOutput(ctx context.Context, cfg *config.Output) (*output, error) {
+// delivery is one configured output with its reader of the log.
+type delivery struct {
+	name      string
+	reader    *pagelog.Reader
+	deliverer *deliver.Deliverer
+}
+
+func (e *Engine) openOutput(ctx context.Context, cfg *config.Output) (*delivery, error) {
 	reader, err := e.log.Reader(ctx, cfg.Name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open output %s: %w", cfg.Name, err)
 	}
-	o, err := out.New(out.Options{Name: cfg.Name, Type: cfg.Type, Path: cfg.Path, Dir: filepath.Join(e.cfg.DataDir, "outputs"), Logger: e.opts.Logger,
-		Rotate: out.Rotate{Size: cfg.Rotate.Size, Age: cfg.Rotate.Age}, Compress: cfg.Compress})
+	out, err := output.New(output.Options{
+		Name:     cfg.Name,
+		Type:     cfg.Type,
+		Dir:      filepath.Join(e.cfg.DataDir, "outputs"),
+		Log:      e.log.ID(),
+		Logger:   e.opts.Logger,
+		Path:     cfg.Path,
+		Rotate:   output.Rotate{Size: cfg.Rotate.Size, Age: cfg.Rotate.Age},
+		Compress: cfg.Compress,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &output{name: cfg.Name, reader: reader, out: o, mappers: map[string]*ecs.Mapper{}}, nil
+	d := deliver.New(deliver.Options{
+		Name:      cfg.Name,
+		Reader:    reader,
+		Output:    out,
+		Mapper:    e.mapper(cfg.Original),
+		Raw:       cfg.Schema == "raw",
+		Dead:      e.log,
+		Logger:    e.opts.Logger,
+		StopLimit: stopLimit,
+	})
+	return &delivery{name: cfg.Name, reader: reader, deliverer: d}, nil
 }
 
-type deliveries struct {
-	e      *Engine
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	target atomic.Uint64
-	done   chan struct{}
-	errs   chan error
-}
-
-func (e *Engine) startOutputs(ctx context.Context) *deliveries {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	d := &deliveries{e: e, cancel: cancel, errs: make(chan error, len(e.outputs))}
-	for _, o := range e.outputs {
-		d.wg.Go(func() { d.errs <- o.run(ctx, e) })
+// mapper gives the mapper of a feed's source. It goes by the product of the
+// feed's connection, so that pages of a feed that is no longer read are still
+// delivered.
+func (e *Engine) mapper(original bool) func(pagelog.Feed) (deliver.Mapper, error) {
+	var options []ecs.Option
+	if !original {
+		options = append(options, ecs.WithoutOriginal())
 	}
-	return d
-}
-
-func (d *deliveries) drain(ctx context.Context) error {
-	for {
-		all := true
-		for _, o := range d.e.outputs {
-			n, _, err := o.reader.Pending(ctx)
-			if err != nil {
-				return err
-			}
-			all = all && n == 0
+	var mu sync.Mutex
+	mappers := map[*catalog.Source]*ecs.Mapper{}
+	return func(f pagelog.Feed) (deliver.Mapper, error) {
+		i := slices.IndexFunc(e.cfg.Connections, func(c config.Connection) bool { return c.Name == f.Connection })
+		if i < 0 {
+			return nil, fmt.Errorf("connection %s is no longer configured", f.Connection)
 		}
-		if all {
-			return nil
-		}
-		wait(ctx, 20*time.Millisecond)
-	}
-}
-
-func (d *deliveries) stop() error {
-	d.cancel()
-	d.wg.Wait()
-	close(d.errs)
-	var all []error
-	for err := range d.errs {
-		all = append(all, err)
-	}
-	return errors.Join(all...)
-}
-
-func (o *output) run(ctx context.Context, e *Engine) error {
-	defer o.out.Close()
-	last, err := o.out.Open(ctx)
-	if err != nil {
-		return err
-	}
-	var b out.Batch
-	for ctx.Err() == nil {
-		ds, err := o.reader.Next(ctx, 64, time.Second)
+		source, err := e.cfg.Catalogue.Source(e.cfg.Connections[i].Product.ID + "/" + f.Source)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+			return nil, err
 		}
-		if len(ds) == 0 {
+		mu.Lock()
+		defer mu.Unlock()
+		if m := mappers[source]; m != nil {
+			return m, nil
+		}
+		m, err := ecs.Compile(source, options...)
+		if err != nil {
+			return nil, fmt.Errorf("compile mapping of %s: %w", source.FullName(), err)
+		}
+		mappers[source] = m
+		return m, nil
+	}
+}
+
+// dropReaders makes the log forget outputs that are no longer configured:
+// their readers would keep it from ever giving back space.
+func (e *Engine) dropReaders(ctx context.Context) error {
+	names, err := e.log.Readers(ctx)
+	if err != nil {
+		return fmt.Errorf("look for outputs that are gone: %w", err)
+	}
+	for _, name := range names {
+		if slices.ContainsFunc(e.outputs, func(d *delivery) bool { return d.name == name }) {
 			continue
 		}
-		b.Data, b.Ends = b.Data[:0], b.Ends[:0]
-		for _, d := range ds {
-			p := d.Page
-			b.Last = p.Seq
-			if p.Seq <= last {
-				continue
-			}
-			key := p.Feed.Connection + "/" + p.Feed.Source
-			m := o.mappers[key]
-			if m == nil {
-				for _, c := range e.cfg.Connections {
-					for _, f := range c.Feeds {
-						if f.Name() == key {
-							if m, err = ecs.Compile(f.Source); err != nil {
-								return err
-							}
-						}
-					}
-				}
-				if m == nil {
-					return fmt.Errorf("no mapper for %s", key)
-				}
-				o.mappers[key] = m
-			}
-			for _, r := range p.Records {
-				b.Data = m.Append(b.Data, r, ecs.Meta{Connection: p.Feed.Connection, Created: p.Fetched, Ingested: p.Stored})
-				b.Data = append(b.Data, '\n')
-				b.Ends = append(b.Ends, len(b.Data))
-			}
-		}
-		if len(b.Ends) > 0 {
-			if err := o.out.Write(context.WithoutCancel(ctx), b); err != nil {
-				return err
-			}
-		}
-		o.documents.Add(int64(len(b.Ends)))
-		if err := o.reader.Ack(context.WithoutCancel(ctx), b.Last); err != nil {
-			return err
+		e.opts.Logger.Info("output is no longer configured; its place in the log is given up", "output", name)
+		if err := e.log.DeleteReader(ctx, name); err != nil {
+			return fmt.Errorf("forget output %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// deliveries are the outputs while they run.
+type deliveries struct {
+	outputs []*delivery
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	errs    []error
+}
+
+// startOutputs delivers to all outputs until stop is called; the end of ctx
+// does not end it, so that what is collected last is delivered too.
+func (e *Engine) startOutputs(ctx context.Context) *deliveries {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ds := &deliveries{outputs: e.outputs, cancel: cancel}
+	for _, o := range e.outputs {
+		ds.wg.Go(func() {
+			if err := o.deliverer.Run(ctx); err != nil {
+				ds.mu.Lock()
+				defer ds.mu.Unlock()
+				ds.errs = append(ds.errs, err)
+			}
+		})
+	}
+	return ds
+}
+
+// drain waits until every output has all pages up to through.
+func (ds *deliveries) drain(ctx context.Context, through uint64) error {
+	errs := make([]error, len(ds.outputs))
+	var wg sync.WaitGroup
+	for i, o := range ds.outputs {
+		wg.Go(func() { errs[i] = o.deliverer.Drain(ctx, through) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// stop ends the deliveries, each after the batch in hand, and returns what
+// ended any of them before.
+func (ds *deliveries) stop() error {
+	ds.cancel()
+	ds.wg.Wait()
+	return errors.Join(ds.errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/trawlsec/trawl/internal/collect"
+	"github.com/trawlsec/trawl/internal/deliver"
 	"github.com/trawlsec/trawl/internal/fetch"
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
@@ -38,7 +39,7 @@ type ConnectionStatus struct {
 
 // OutputStatus is an output's delivery.
 type OutputStatus struct {
-	Name string; State string; Since time.Time; LastError string; Documents, DeadLetters int64
+	deliver.Status
 	PendingPages int `json:"pending_pages"`
 }
 
@@ -63,8 +64,7 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return Status{}, fmt.Errorf("look at output %s: %w", o.name, err)
 		}
-		os := OutputStatus{Name: o.name, State: "ok", Documents: o.documents.Load(), PendingPages: pending}
-		s.Outputs = append(s.Outputs, os)
+		s.Outputs = append(s.Outputs, OutputStatus{Status: o.deliverer.Status(), PendingPages: pending})
 	}
 	var err error
 	if s.Log, err = e.log.Stats(ctx); err != nil {
@@ -83,7 +83,7 @@ func (s Status) Healthy() bool {
 		}
 	}
 	for _, o := range s.Outputs {
-		if o.State != "ok" {
+		if o.State != deliver.StateOK {
 			return false
 		}
 	}
