@@ -60,10 +60,10 @@ type Feed struct {
 	log      *slog.Logger
 	now      func() time.Time
 	commands chan command
+	woken    chan struct{} // a backfill was started
 
 	running sync.Mutex // held by whoever moves the feed: Run, Once, or Do while neither runs
-	live    *lane
-	revisit *lane
+	lanes              // each with a position of its own
 	paused  atomic.Bool
 	forget  atomic.Uint64 // pages up to this sequence do not count as seen; see Position.ForgetTo
 
@@ -78,6 +78,11 @@ type Feed struct {
 	floor    time.Time // where it began
 }
 
+// lanes are the ways in which a feed is read.
+type lanes struct{ live, revisit, backfill *lane }
+
+func (l lanes) all() []*lane { return []*lane{l.live, l.revisit, l.backfill} }
+
 type command struct {
 	change func(*Feed) error
 	done   chan error
@@ -90,25 +95,27 @@ func Open(ctx context.Context, opts Options) (*Feed, error) {
 		log:      opts.Logger.With("feed", opts.Feed.String()),
 		now:      opts.Now,
 		commands: make(chan command),
+		woken:    make(chan struct{}, 1),
 		known:    ids{},
 		counts:   map[pagelog.Lane]Counts{},
 	}
 	if f.now == nil {
 		f.now = time.Now
 	}
-	f.live, f.revisit = newLane(f, pagelog.Live), newLane(f, pagelog.Revisit)
-	for _, l := range []*lane{f.live, f.revisit} {
+	f.lanes = lanes{newLane(f, pagelog.Live), newLane(f, pagelog.Revisit), newLane(f, pagelog.Backfill)}
+	for _, l := range f.all() {
 		if err := l.load(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if err := f.loadIDs(ctx, f.live, f.revisit); err != nil {
+	if err := f.loadIDs(ctx, f.all()...); err != nil {
 		return nil, err
 	}
 	f.paused.Store(f.live.saved.Paused)
 	f.lateness = f.live.saved.Lateness
-	f.live.publish()
-	f.revisit.publish()
+	for _, l := range f.all() {
+		l.publish()
+	}
 	f.setState(StateIdle, "")
 	if f.paused.Load() {
 		f.setState(StatePaused, pausedReason)
@@ -127,10 +134,8 @@ func (f *Feed) loadIDs(ctx context.Context, lanes ...*lane) error {
 			f.known.add(h)
 		}
 		for _, l := range lanes {
-			if l.name == p.Lane && l.isOfWalk(p) {
-				for _, h := range p.Hashes {
-					l.walk.add(h)
-				}
+			if l.name == p.Lane {
+				l.remember(p)
 			}
 		}
 		return nil
@@ -152,6 +157,7 @@ func (f *Feed) Run(ctx context.Context) error {
 	defer beside.Wait()
 	defer cancel()
 	beside.Go(func() { f.runRevisits(ctx) })
+	beside.Go(func() { f.runBackfills(ctx) })
 	failures := 0
 	for {
 		wait, err := f.advance(ctx)
@@ -182,28 +188,33 @@ func (f *Feed) advance(ctx context.Context) (wait time.Duration, err error) {
 	if f.paused.Load() {
 		return forever, nil
 	}
-	l := f.live
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.pos.first() == nil {
-		if wait = l.began.Add(f.opts.Interval).Sub(f.now()); wait > 0 {
+	at, reading := f.live.next()
+	if !reading {
+		if wait = f.began().Add(f.opts.Interval).Sub(f.now()); wait > 0 {
 			return wait, nil
 		}
-		if err := l.plan(ctx); err != nil {
+		if err := f.live.plan(ctx); err != nil {
 			return 0, err
 		}
-		if l.pos.first() == nil { // a new feed without a past: nothing to read yet
+		if at, reading = f.live.next(); !reading { // a new feed without a past: nothing to read yet
 			return f.opts.Interval, nil
 		}
 	}
 	f.setState(StateCollecting, "")
-	if err := l.step(ctx); err != nil {
+	if err := f.live.step(ctx, at); err != nil {
 		return 0, err
 	}
-	if l.pos.first() == nil {
+	if _, reading := f.live.next(); !reading {
 		f.finished()
 	}
 	return 0, nil
+}
+
+// began is when the last round of the live lane began.
+func (f *Feed) began() time.Time {
+	f.live.mu.Lock()
+	defer f.live.mu.Unlock()
+	return f.live.began
 }
 
 // Once brings the feed up to the present, does the revisits that are due, and
@@ -224,20 +235,21 @@ func (f *Feed) Once(ctx context.Context) error {
 
 func (f *Feed) once(ctx context.Context) error {
 	target := f.now()
-	l := f.live
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for l.pos.first() != nil || l.pos.Rev == 0 || l.pos.Watermark.Before(target) {
-		if l.pos.first() == nil {
-			if err := l.plan(ctx); err != nil {
+	for {
+		at, reading := f.live.next()
+		if !reading {
+			if p := f.Position(); p.Rev > 0 && !p.Watermark.Before(target) {
+				break
+			}
+			if err := f.live.plan(ctx); err != nil {
 				return err
 			}
-			if l.pos.first() == nil {
+			if at, reading = f.live.next(); !reading {
 				break
 			}
 		}
 		f.setState(StateCollecting, "")
-		if err := l.step(ctx); err != nil {
+		if err := f.live.step(ctx, at); err != nil {
 			return err
 		}
 	}
@@ -245,8 +257,8 @@ func (f *Feed) once(ctx context.Context) error {
 	if err := f.revisitDue(ctx); err != nil {
 		return err
 	}
-	if n := len(l.pos.Gaps); n > 0 {
-		return &IncompleteError{Feed: f.opts.Feed, Gaps: n, First: l.pos.Gaps[0]}
+	if gaps := f.Position().Gaps; len(gaps) > 0 {
+		return &IncompleteError{Feed: f.opts.Feed, Gaps: len(gaps), First: gaps[0]}
 	}
 	return nil
 }
@@ -296,12 +308,15 @@ func (f *Feed) finished() {
 	f.mu.Lock()
 	f.status.LastSuccess = f.now().UTC()
 	f.mu.Unlock()
-	if gaps := f.live.pos.Gaps; len(gaps) > 0 {
+	if gaps := f.Position().Gaps; len(gaps) > 0 {
 		f.setState(StateIncomplete, (&IncompleteError{Feed: f.opts.Feed, Gaps: len(gaps), First: gaps[0]}).reason())
 		return
 	}
 	f.setState(StateIdle, "")
 }
+
+// overlap is how far behind its watermark a round begins.
+func (f *Feed) overlap() time.Duration { return f.opts.Overlap }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

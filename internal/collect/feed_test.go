@@ -240,6 +240,30 @@ func TestGap(t *testing.T) {
 	})
 }
 
+// TestStuck: an API that answers for ever without getting anywhere is a fault
+// with a name, costs a bounded number of requests, and loses nothing once it is
+// mended.
+func TestStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		api.add(spread("e", 60, time.Now(), 50*time.Minute)...)
+		api.fault = func(r fetch.Request, p *fetch.Page) error {
+			p.More, p.Cursor = true, jsontext.Value(`"again"`)
+			return nil
+		}
+		f := open(t, api, log, nil)
+		err := f.Once(t.Context())
+		if !errors.As(err, new(*StuckError)) || f.Status().State != StateStuck || api.calls > 400 {
+			t.Fatalf("Once = %v after %d calls, state %s", err, api.calls, f.Status().State)
+		}
+		api.fault = nil
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatalf("Once after it was mended: %v", err)
+		}
+		wantAll(t, api, log)
+	})
+}
+
 func TestErrorsThatStop(t *testing.T) {
 	for class, want := range map[fetch.Class]State{
 		fetch.Auth:      StateAuth,
@@ -398,6 +422,91 @@ func TestRevisit(t *testing.T) {
 		if s := f.Status(); s.Counts.Late != 2 || s.LatenessMax < 12*time.Hour {
 			t.Errorf("after a record late by half a day: status = %+v", s)
 		}
+	})
+}
+
+// TestBackfill: a past range is read in several slices at once beside the live
+// lane, goes on after a crash, and adds no record twice.
+func TestBackfill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(4, 2))
+		api, log := &tenant{cap: 40}, newMemoryLog()
+		api.add(randomly(r, "past", 2000, time.Now(), 30*24*time.Hour, 0)...)
+		api.add(event{ID: "too old", Time: time.Now().Add(-60 * 24 * time.Hour), visible: time.Now().Add(1000 * time.Hour)})
+		inHand, most := 0, 0
+		api.fault = func(req fetch.Request, p *fetch.Page) error {
+			inHand++
+			most = max(most, inHand)
+			api.mu.Unlock()
+			time.Sleep(150 * time.Millisecond)
+			api.mu.Lock()
+			inHand--
+			if r.IntN(10) == 0 {
+				return &fetch.Error{Class: fetch.Retry}
+			}
+			if !req.Low && time.Since(req.Since) > 24*time.Hour {
+				t.Errorf("the live lane asked for %s", req.Since)
+			}
+			return nil
+		}
+		options := func(o *Options) {
+			o.Source = source(func(s *catalog.Source) {
+				s.Paging.Cap = 40
+				s.Window.Retention = catalog.Duration(45 * 24 * time.Hour)
+			})
+		}
+		f := open(t, api, log, options)
+		since, err := f.StartBackfill(t.Context(), time.Now().Add(-100*24*time.Hour), time.Now().Add(-30*time.Minute), 4)
+		if err != nil || time.Since(since) > 46*24*time.Hour {
+			t.Fatalf("start backfill = %v, %v", since, err)
+		}
+		until := f.Status().Backfill.Until
+		for life := 0; f.Status().Backfill.Done < 1; life++ {
+			if life > 200 {
+				t.Fatalf("after %d lives: %+v", life, f.Status().Backfill)
+			}
+			writes := 0
+			log.after = func(string) error {
+				if writes++; writes > 6 {
+					return errCrash
+				}
+				return nil
+			}
+			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			_ = f.Run(ctx)
+			stop()
+			log.after = nil
+			f = open(t, api, log, options)
+		}
+		if most < 4 {
+			t.Errorf("at most %d requests at once", most)
+		}
+		// The same range again: nothing is there that the log does not have.
+		before := f.Status().Counts.Records
+		if _, err := f.StartBackfill(t.Context(), since.Add(time.Hour), until, 3); err != nil {
+			t.Fatalf("start backfill again: %v", err)
+		}
+		if _, err := f.StartBackfill(t.Context(), since, until.Add(-time.Hour), 3); !errors.As(err, new(*BusyError)) {
+			t.Errorf("another backfill meanwhile: %v", err)
+		}
+		for f.Status().Backfill.Done < 1 {
+			_ = f.Backfill(t.Context())
+		}
+		if after := f.Status().Counts.Records; after != before {
+			t.Errorf("the second backfill added %d records", after-before)
+		}
+		if _, err := f.StartBackfill(t.Context(), since, until, 1); err != nil {
+			t.Fatalf("third backfill: %v", err)
+		}
+		if err := f.Do(t.Context(), CancelBackfill); err != nil || f.Status().Backfill.Done != 1 {
+			t.Errorf("cancel = %v, then %+v", err, f.Status().Backfill)
+		}
+		api.fault = nil
+		if err := open(t, api, log, options).Once(t.Context()); err != nil {
+			t.Fatalf("Once: %v", err)
+		}
+		api.events = api.events[:2000]
+		wantAll(t, api, log)
 	})
 }
 

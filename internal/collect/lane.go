@@ -11,23 +11,29 @@ import (
 )
 
 // lane is one of the ways in which a feed is read, with a position of its own.
-// Its methods are called with mu held.
 type lane struct {
 	feed *Feed
 	name pagelog.Lane
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards what follows; not held while a page is asked for
 	pos      Position
 	saved    savedState
 	stateRev uint64 // of the state entry; 0: there is none
 	seq      uint64 // of the lane's last page in the log
-	walk     ids    // records of the walk under way
-	cursors  map[string]struct{}
-	empty    int       // pages in a row without a record
+	walks    map[sliceID]*walk
 	size     int       // records a page
-	failedAt string    // slice and cursor at which the last try failed
 	began    time.Time // of the last round
+	short    int       // walks of this round that ended before their slice did
 	stale    bool      // a write failed, so that the log may hold more than is known here
+}
+
+// walk is what is known of a slice that is being read, besides its position.
+type walk struct {
+	met      ids                 // records met
+	cursors  map[string]struct{} // cursors given
+	empty    int                 // pages in a row without a record
+	failedAt []byte              // the cursor at which the last try failed
+	failed   bool
 }
 
 // savedState is a lane's entry in the state bucket. Paused and Lateness are
@@ -40,9 +46,7 @@ type savedState struct {
 }
 
 func newLane(f *Feed, name pagelog.Lane) *lane {
-	l := &lane{feed: f, name: name, size: f.opts.PageSize}
-	l.newWalk()
-	return l
+	return &lane{feed: f, name: name, size: f.opts.PageSize, walks: map[sliceID]*walk{}}
 }
 
 // stateKey is where the lane's entry stands in the log's state bucket.
@@ -77,18 +81,30 @@ func (l *lane) load(ctx context.Context) error {
 		}
 		if p.Rev > l.pos.Rev {
 			l.pos = p
-			if p.first() == nil {
+			if p.idle() {
 				l.saved.LastSuccess = last.Fetched
 			}
 		}
 	}
 	l.feed.forget.Store(max(l.feed.forget.Load(), l.pos.ForgetTo))
-	l.newWalk()
-	if under := l.pos.first(); under != nil && under.Cursor != nil {
-		l.cursors[string(under.Cursor)] = struct{}{}
+	clear(l.walks)
+	for i := range l.pos.Slices {
+		if s := &l.pos.Slices[i]; s.Cursor != nil {
+			l.walkOf(s).cursors[string(s.Cursor)] = struct{}{}
+		}
 	}
 	l.stale = false
 	return nil
+}
+
+// walkOf is the walk of a slice, begun if need be.
+func (l *lane) walkOf(s *Slice) *walk {
+	w := l.walks[s.id()]
+	if w == nil {
+		w = &walk{met: ids{}, cursors: map[string]struct{}{}}
+		l.walks[s.id()] = w
+	}
+	return w
 }
 
 // reload brings the lane and the ids to what the log says after a write whose
@@ -103,23 +119,40 @@ func (l *lane) reload(ctx context.Context) error {
 	return f.loadIDs(ctx, l)
 }
 
-// isOfWalk reports whether a page of the log was read in the walk under way.
-func (l *lane) isOfWalk(p pagelog.Page) bool {
-	under := l.pos.first()
-	if under == nil || under.Cursor == nil || !p.Since.Equal(under.Since) || !p.Until.Equal(under.Until) {
-		return false
+// remember notes the records of a page of the log that was read in a walk
+// under way.
+func (l *lane) remember(p pagelog.Page) {
+	for i := range l.pos.Slices {
+		s := &l.pos.Slices[i]
+		if s.Cursor == nil || !p.Since.Equal(s.Since) || !p.Until.Equal(s.Until) {
+			continue
+		}
+		then, err := decodePosition(p.Position)
+		if err != nil {
+			continue
+		}
+		if k := then.find(s.id()); k >= 0 && then.Slices[k].Walks == s.Walks {
+			for _, h := range p.Hashes {
+				l.walkOf(s).met.add(h)
+			}
+		}
 	}
-	position, err := decodePosition(p.Position)
-	return err == nil && position.first() != nil && position.first().is(under)
 }
 
-// newWalk forgets what was seen of a slice.
-func (l *lane) newWalk() {
-	l.walk, l.cursors, l.empty = ids{}, map[string]struct{}{}, 0
+// next is the slice to read, if there is one.
+func (l *lane) next() (sliceID, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pos.Slices) == 0 {
+		return sliceID{}, false
+	}
+	return l.pos.Slices[0].id(), true
 }
 
 // plan begins a round of the live lane, which reads up to now.
 func (l *lane) plan(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err := l.fresh(ctx); err != nil {
 		return err
 	}
@@ -143,7 +176,7 @@ func (l *lane) plan(ctx context.Context) error {
 		}
 		next.Watermark = next.Floor
 	}
-	since := later(next.Watermark.Add(-opts.Overlap), later(next.Floor, oldest))
+	since := later(next.Watermark.Add(-l.feed.overlap()), later(next.Floor, oldest))
 	if oldest.After(next.Watermark) {
 		log.Error("the feed stood still for longer than the product keeps records; what lies between is lost",
 			"from", next.Watermark, "to", oldest)
@@ -151,7 +184,8 @@ func (l *lane) plan(ctx context.Context) error {
 	if now.After(since) {
 		next.begin(since, now, len(opts.Source.Window.Fields))
 	}
-	l.newWalk()
+	clear(l.walks)
+	l.short = 0
 	return l.save(ctx, next)
 }
 
@@ -168,7 +202,7 @@ func (l *lane) save(ctx context.Context, next Position) error {
 	next.Rev++
 	state := l.saved
 	state.Position = next
-	if next.first() == nil {
+	if next.idle() {
 		state.LastSuccess = l.feed.now().UTC()
 	}
 	return l.put(ctx, state)

@@ -1,9 +1,12 @@
 package collect
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -20,6 +23,12 @@ type Position struct {
 	Gaps      []Slice   `json:"gaps,omitempty"`      // slices that could not be read to their end however small; read again every round
 	ForgetTo  uint64    `json:"forget_to,omitempty"` // ids in pages up to this sequence do not count as seen (set by reset)
 	Counts    Counts    `json:"counts"`              // since the feed began
+
+	// Of the backfill lane: what lies in [Next, Until) has not been begun.
+	Since       time.Time `json:"since,omitzero"`
+	Next        time.Time `json:"next,omitzero"`
+	Until       time.Time `json:"until,omitzero"`
+	Concurrency int       `json:"concurrency,omitempty"` // slices read at once
 
 	// Of the revisit lane:
 	Age   time.Duration               `json:"age,omitempty"`   // of the round under way
@@ -47,17 +56,27 @@ type Slice struct {
 	Why    string    `json:"why,omitempty"`    // of a gap: what is missing
 }
 
-// is reports whether both are the same walk of the same slice.
-func (s *Slice) is(other *Slice) bool {
-	return s.Since.Equal(other.Since) && s.Until.Equal(other.Until) && s.Field == other.Field && s.Walks == other.Walks
+// sliceID names a slice within a position; the walks of a slice share it.
+type sliceID struct {
+	since, until int64
+	field        int
 }
 
-// first is the slice being read, nil when the round is over.
-func (p *Position) first() *Slice {
-	if len(p.Slices) == 0 {
-		return nil
-	}
-	return &p.Slices[0]
+func (s *Slice) id() sliceID {
+	return sliceID{s.Since.UnixNano(), s.Until.UnixNano(), s.Field}
+}
+
+// is reports whether both are the same place in the same walk.
+func (s *Slice) is(other *Slice) bool {
+	return s.id() == other.id() && s.Walks == other.Walks && bytes.Equal(s.Cursor, other.Cursor)
+}
+
+// idle reports whether nothing is left of the round.
+func (p *Position) idle() bool { return len(p.Slices) == 0 && !p.Next.Before(p.Until) }
+
+// find is the index of a slice, -1 when it is no longer there.
+func (p *Position) find(id sliceID) int {
+	return slices.IndexFunc(p.Slices, func(s Slice) bool { return s.id() == id })
 }
 
 // begin plans the round that reads [since, until) once for each time field,
@@ -74,17 +93,19 @@ func (p *Position) begin(since, until time.Time, fields int) {
 	}
 }
 
-// done takes the first slice off the list and moves the watermark up to the
-// beginning of what is left, at most to until. Gaps of earlier rounds do not
-// hold it back: they are listed on their own.
-func (p *Position) done() {
-	finished := p.Slices[0]
-	p.Slices = p.Slices[1:]
-	mark := finished.Until
+// done takes a slice off the list and moves the watermark up to the beginning
+// of what is left. Gaps of earlier rounds do not hold it back: they are listed
+// on their own.
+func (p *Position) done(i int) {
+	mark := p.Slices[i].Until
+	p.Slices = slices.Delete(p.Slices, i, i+1)
 	for _, s := range p.Slices {
 		if s.Since.Before(mark) {
 			mark = s.Since
 		}
+	}
+	if p.Next.Before(p.Until) && p.Next.Before(mark) {
+		mark = p.Next
 	}
 	if len(p.Slices) == 0 {
 		p.Slices = nil
@@ -94,24 +115,38 @@ func (p *Position) done() {
 	}
 }
 
-// giveUp moves the first slice to the gaps.
-func (p *Position) giveUp(why string) {
-	s := p.Slices[0]
+// mostGaps bounds the list of gaps, which is stored with every page.
+const mostGaps = 64
+
+// giveUp moves a slice to the gaps. Beyond mostGaps neighbours become one.
+func (p *Position) giveUp(i int, why string) {
+	s := p.Slices[i]
 	p.Gaps = append(p.Gaps, Slice{Since: s.Since, Until: s.Until, Field: s.Field, Why: why})
-	p.done()
+	if len(p.Gaps) > mostGaps {
+		slices.SortFunc(p.Gaps, func(a, b Slice) int { return cmp.Or(cmp.Compare(a.Field, b.Field), a.Since.Compare(b.Since)) })
+		nearest := -1
+		for k := 1; k < len(p.Gaps); k++ {
+			if p.Gaps[k].Field == p.Gaps[k-1].Field && (nearest < 0 || p.Gaps[k].Since.Sub(p.Gaps[k-1].Until) < p.Gaps[nearest].Since.Sub(p.Gaps[nearest-1].Until)) {
+				nearest = k
+			}
+		}
+		p.Gaps[nearest-1].Until = later(p.Gaps[nearest-1].Until, p.Gaps[nearest].Until)
+		p.Gaps = slices.Delete(p.Gaps, nearest, nearest+1)
+	}
+	p.done(i)
 }
 
-// again starts the walk of the first slice anew.
-func (p *Position) again() {
-	s := &p.Slices[0]
+// again starts the walk of a slice anew.
+func (p *Position) again(i int) {
+	s := &p.Slices[i]
 	s.Cursor, s.Seen = nil, 0
 	s.Walks++
 }
 
-// cut replaces the first slice by its two halves. It reports false when the
-// slice is not longer than least, and leaves it.
-func (p *Position) cut(least time.Duration) bool {
-	s := p.Slices[0]
+// cut replaces a slice by its two halves. It reports false when the slice is
+// not longer than least, and leaves it.
+func (p *Position) cut(i int, least time.Duration) bool {
+	s := p.Slices[i]
 	length := s.Until.Sub(s.Since)
 	if length <= least {
 		return false
@@ -120,11 +155,9 @@ func (p *Position) cut(least time.Duration) bool {
 	if !middle.After(s.Since) || !middle.Before(s.Until) {
 		return false
 	}
-	halves := []Slice{
-		{Since: s.Since, Until: middle, Field: s.Field},
-		{Since: middle, Until: s.Until, Field: s.Field},
-	}
-	p.Slices = append(halves, p.Slices[1:]...)
+	p.Slices = slices.Replace(p.Slices, i, i+1,
+		Slice{Since: s.Since, Until: middle, Field: s.Field},
+		Slice{Since: middle, Until: s.Until, Field: s.Field})
 	return true
 }
 
@@ -153,8 +186,8 @@ func decodePosition(b []byte) (Position, error) {
 
 // clone is a copy that shares nothing that changes.
 func (p Position) clone() Position {
-	p.Slices = append([]Slice(nil), p.Slices...)
-	p.Gaps = append([]Slice(nil), p.Gaps...)
+	p.Slices = slices.Clone(p.Slices)
+	p.Gaps = slices.Clone(p.Gaps)
 	p.Marks = maps.Clone(p.Marks)
 	return p
 }

@@ -45,19 +45,20 @@ func (f *Feed) runRevisits(ctx context.Context) {
 // revisitDue finishes the round under way and does those that are due.
 func (f *Feed) revisitDue(ctx context.Context) error {
 	l := f.revisit
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for ctx.Err() == nil && !f.paused.Load() {
-		if l.pos.first() == nil {
-			due, err := l.planRevisit(ctx)
-			if err != nil || !due {
+		at, reading := l.next()
+		if !reading {
+			if err := l.planRevisit(ctx); err != nil {
 				return err
 			}
+			if at, reading = l.next(); !reading {
+				return nil // none is due
+			}
 		}
-		if err := l.step(ctx); err != nil {
+		if err := l.step(ctx, at); err != nil {
 			return err
 		}
-		if l.pos.first() == nil {
+		if _, reading = l.next(); !reading {
 			if err := l.revisited(ctx); err != nil {
 				return err
 			}
@@ -66,16 +67,18 @@ func (f *Feed) revisitDue(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// planRevisit begins the round of the first age that is due.
-func (l *lane) planRevisit(ctx context.Context) (due bool, err error) {
+// planRevisit begins the round of the first age that is due, if one is.
+func (l *lane) planRevisit(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err := l.fresh(ctx); err != nil {
-		return false, err
+		return err
 	}
 	f := l.feed
 	now := f.now().UTC().Truncate(time.Microsecond)
 	watermark, created, floor := f.bounds()
 	if created.IsZero() {
-		return false, nil // the feed was never read
+		return nil // the feed was never read
 	}
 	for _, age := range f.opts.Revisit {
 		mark, ok := l.pos.Marks[age]
@@ -93,10 +96,11 @@ func (l *lane) planRevisit(ctx context.Context) (due bool, err error) {
 		next := l.pos.clone()
 		next.Floor, next.Watermark, next.Age, next.Found = mark, mark, age, next.Counts.Records
 		next.begin(mark, until, len(f.opts.Source.Window.Fields))
-		l.newWalk()
-		return true, l.save(ctx, next)
+		clear(l.walks)
+		l.short = 0
+		return l.save(ctx, next)
 	}
-	return false, nil
+	return nil
 }
 
 // bounds are what a revisit needs to know of the live lane, as it was last
@@ -109,6 +113,8 @@ func (f *Feed) bounds() (watermark, created, floor time.Time) {
 
 // revisited notes the end of a round.
 func (l *lane) revisited(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	next := l.pos.clone()
 	found := next.Counts.Records - next.Found
 	next.Found = 0

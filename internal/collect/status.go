@@ -24,10 +24,11 @@ const (
 	StateStopped    State = "stopped"    // the API refuses the request itself
 	StateFull       State = "full"       // the log takes no more pages
 	StateIncomplete State = "incomplete" // slices that the API does not give to their end
+	StateStuck      State = "stuck"      // the API answers, but the position does not move
 )
 
 // States are all of them.
-var States = []State{StateIdle, StateCollecting, StatePaused, StateRetrying, StateAuth, StateForbidden, StateStopped, StateFull, StateIncomplete}
+var States = []State{StateIdle, StateCollecting, StatePaused, StateRetrying, StateAuth, StateForbidden, StateStopped, StateFull, StateIncomplete, StateStuck}
 
 // Status is a feed's state for people.
 type Status struct {
@@ -43,6 +44,7 @@ type Status struct {
 	Counts      Counts        `json:"counts"`
 	Slices      int           `json:"slices"` // left of the round
 	Gaps        []Slice       `json:"gaps,omitempty"`
+	Backfill    *Backfill     `json:"backfill,omitempty"` // under way or the last one
 	LatenessP50 time.Duration `json:"lateness_p50_ns"`
 	LatenessP99 time.Duration `json:"lateness_p99_ns"`
 	LatenessMax time.Duration `json:"lateness_max_ns"`
@@ -78,8 +80,12 @@ func (l *lane) publish() {
 		s.Counts.Late += c.Late
 	}
 	s.LatenessP50, s.LatenessP99, s.LatenessMax = f.lateness.Quantile(0.5), f.lateness.Quantile(0.99), f.lateness.Most
-	if l.name == pagelog.Revisit {
+	switch l.name {
+	case pagelog.Revisit:
 		s.CompleteTo = l.pos.Proof
+		return
+	case pagelog.Backfill:
+		s.Backfill = backfillOf(&l.pos)
 		return
 	}
 	f.created, f.floor = l.pos.Created, l.pos.Floor
@@ -114,7 +120,10 @@ func (f *Feed) setError(err error) {
 	state := StateRetrying
 	var answer *fetch.Error
 	var incomplete *IncompleteError
+	var stuck *StuckError
 	switch {
+	case errors.As(err, &stuck):
+		state = StateStuck
 	case errors.As(err, &incomplete):
 		state, err = StateIncomplete, errors.New(incomplete.reason())
 	case errors.As(err, &answer) && answer.Class == fetch.Auth:
@@ -210,7 +219,7 @@ func Rewind(t time.Time) Change {
 // Reset makes a feed begin as if it were new: at its configured start, and
 // with no record known, so that all are delivered again.
 func Reset(ctx context.Context, f *Feed) error {
-	for _, l := range []*lane{f.live, f.revisit} {
+	for _, l := range f.all() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 	}
@@ -221,7 +230,7 @@ func Reset(ctx context.Context, f *Feed) error {
 	}); err != nil {
 		return fmt.Errorf("reset feed %s: %w", f.opts.Feed, err)
 	}
-	for _, l := range []*lane{f.live, f.revisit} {
+	for _, l := range f.all() {
 		if err := l.jump(ctx, func(p *Position) { *p = Position{Rev: p.Rev, ForgetTo: newest, Counts: p.Counts} }); err != nil {
 			return err
 		}
@@ -242,8 +251,8 @@ func (l *lane) jump(ctx context.Context, change func(*Position)) error {
 	}
 	next := l.pos.clone()
 	change(&next)
-	l.newWalk()
-	l.began, l.failedAt = time.Time{}, ""
+	clear(l.walks)
+	l.began, l.short = time.Time{}, 0
 	return l.save(ctx, next)
 }
 
@@ -280,6 +289,19 @@ func (e *IncompleteError) Error() string { return "feed " + e.Feed.String() + " 
 func (e *IncompleteError) reason() string {
 	return fmt.Sprintf("is incomplete in %d slice(s), the first from %s to %s: %s; it is read again each round",
 		e.Gaps, e.First.Since.Format(time.RFC3339Nano), e.First.Until.Format(time.RFC3339Nano), e.First.Why)
+}
+
+// StuckError says that the API answers, but walks of slices keep ending before
+// the slices do.
+type StuckError struct {
+	Feed  pagelog.Feed
+	Walks int
+	Why   string
+}
+
+func (e *StuckError) Error() string {
+	return fmt.Sprintf("feed %s is stuck: the API answers, but %d walks in a row ended before their slice did, the last because %s; "+
+		"what it gave is in the log, and the rest is tried again", e.Feed, e.Walks, e.Why)
 }
 
 // DamagedError is stored state that can't be read. Nothing is read from the

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,18 +20,22 @@ const (
 	leastCapped     = 2 * time.Millisecond // slices under the product's cap are not cut smaller
 	leastIncomplete = time.Second          // nor, for other reasons, than this
 	mostEmptyPages  = 1000                 // in a row, in one walk
+	mostShort       = 150                  // walks of a round that end before their slice does
 )
 
-// step reads one page of the first slice, moves the position accordingly and
-// commits both.
-func (l *lane) step(ctx context.Context) error {
-	if err := l.fresh(ctx); err != nil {
+// step reads one page of a slice, moves the position accordingly and commits
+// both. A slice that is no longer there, or was moved meanwhile, is left alone.
+func (l *lane) step(ctx context.Context, at sliceID) error {
+	l.mu.Lock()
+	err := l.fresh(ctx)
+	i := l.pos.find(at)
+	if err != nil || i < 0 {
+		l.mu.Unlock()
 		return err
 	}
-	slice := l.pos.first()
-	if slice == nil {
-		return nil // it was read before a write whose outcome only now is known
-	}
+	slice, size := l.pos.Slices[i], l.size
+	l.mu.Unlock()
+
 	opts := l.feed.opts
 	slack := opts.Source.Window.Slack.Std()
 	hold, release := withGrace(ctx, pageGrace)
@@ -40,33 +45,41 @@ func (l *lane) step(ctx context.Context) error {
 		Until:  slice.Until.Add(slack),
 		Field:  opts.Source.Window.Fields[slice.Field],
 		Cursor: slice.Cursor,
-		Size:   l.size,
+		Size:   size,
 		Filter: opts.Filter,
 		Low:    l.name != pagelog.Live,
 	})
 	release()
-	if err != nil {
-		return l.failed(ctx, err)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i = l.pos.find(at); i < 0 || !l.pos.Slices[i].is(&slice) {
+		return nil
 	}
-	l.failedAt = ""
+	if err != nil {
+		return l.failed(ctx, i, err)
+	}
+	w := l.walkOf(&slice)
+	w.failed = false
 	l.feed.commit.Lock()
 	defer l.feed.commit.Unlock()
 	next := l.pos.clone()
-	batch := l.pick(page, &next)
-	l.move(&next, page, batch.distinct)
-	return l.commit(ctx, *slice, batch, next)
+	batch := l.pick(page, w, &next)
+	if err := l.move(&next, i, w, page, len(batch.met)); err != nil {
+		return err
+	}
+	return l.commit(ctx, slice, w, batch, next)
 }
 
 // batch is what a page holds that the log does not.
 type batch struct {
 	page     pagelog.Page
 	lateness []time.Duration // of the new records
-	distinct int             // records that the walk had not met, new or known
-	met      []uint64        // their hashes
+	met      []uint64        // hashes of the records that the walk had not met, new or known
 }
 
 // pick separates the page's new records from the known ones and counts both.
-func (l *lane) pick(page *fetch.Page, next *Position) batch {
+func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
 	b := batch{page: pagelog.Page{
 		Feed:    l.feed.opts.Feed,
 		Lane:    l.name,
@@ -74,16 +87,16 @@ func (l *lane) pick(page *fetch.Page, next *Position) batch {
 		Hashes:  make([]uint64, 0, len(page.Records)),
 		Records: make([][]byte, 0, len(page.Records)),
 	}}
-	// What the first round of a feed finds was made before anyone looked: it
-	// says nothing about how late records become visible.
-	catchingUp := l.name == pagelog.Live && next.Round.Equal(next.Floor)
+	// What the first round of a feed and a backfill find was made before anyone
+	// looked: it says nothing about how late records become visible.
+	catchingUp := l.name == pagelog.Backfill || l.name == pagelog.Live && next.Round.Equal(next.Floor)
 	inPage := make(ids, len(page.Records))
 	for _, record := range page.Records {
 		key := l.feed.opts.Keyer.Key(record)
 		h := key.Hash()
 		repeated := inPage.has(h)
 		inPage.add(h)
-		if !repeated && !l.walk.has(h) {
+		if !repeated && !w.met.has(h) {
 			b.met = append(b.met, h)
 		}
 		if repeated || l.feed.known.has(h) {
@@ -106,7 +119,6 @@ func (l *lane) pick(page *fetch.Page, next *Position) batch {
 			}
 		}
 	}
-	b.distinct = len(b.met)
 	b.page.Counts.Received = len(page.Records)
 	next.Counts.Records += int64(len(b.page.Records))
 	next.Counts.Duplicates += int64(b.page.Counts.Duplicates)
@@ -114,59 +126,65 @@ func (l *lane) pick(page *fetch.Page, next *Position) batch {
 	return b
 }
 
-// move decides what a page means for the slice: read on, done, walk it again,
-// cut it, or give it up as a gap.
-func (l *lane) move(next *Position, page *fetch.Page, distinct int) {
-	s := next.first()
+// move decides what a page means for the slice at i: read on, done, walk it
+// again, cut it, or give it up as a gap.
+func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct int) error {
+	s := &next.Slices[i]
 	s.Seen += distinct
 	if len(page.Records) > 0 {
-		l.empty = 0
+		w.empty = 0
 	} else {
-		l.empty++
+		w.empty++
 	}
 	limit := l.feed.opts.Source.Paging.Cap
 	capped := limit > 0 && (s.Seen >= limit || page.Total >= limit)
-	if capped && next.cut(leastCapped) {
-		l.feed.log.Debug("slice cut: more records than one query yields", "since", s.Since, "until", s.Until, "total", page.Total, "cap", limit)
-		return
+	if capped && next.cut(i, leastCapped) {
+		return nil
 	}
-	_, repeated := l.cursors[string(page.Cursor)]
+	_, repeated := w.cursors[string(page.Cursor)]
 	switch {
 	case page.More && page.Cursor == nil:
-		l.short(next, "the API says that there are more pages and gives no cursor for them")
+		return l.endsShort(next, i, "the API says that there are more pages and gives no cursor for them")
 	case page.More && repeated:
-		l.short(next, "the API gives the same cursor again")
-	case page.More && l.empty >= mostEmptyPages:
-		l.short(next, fmt.Sprintf("the API gave %d pages in a row without a record", l.empty))
+		return l.endsShort(next, i, "the API gives the same cursor again")
+	case page.More && w.empty >= mostEmptyPages:
+		return l.endsShort(next, i, fmt.Sprintf("the API gave %d pages in a row without a record", w.empty))
 	case page.More:
 		s.Cursor = page.Cursor
 	case capped:
-		next.giveUp(fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", limit))
+		next.giveUp(i, fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", limit))
 	case page.Total >= 0 && s.Seen < page.Total:
-		l.short(next, fmt.Sprintf("the API counts %d records and gave %d", page.Total, s.Seen))
+		return l.endsShort(next, i, fmt.Sprintf("the API counts %d records and gave %d", page.Total, s.Seen))
 	default:
-		next.done()
+		next.done(i)
 	}
+	return nil
 }
 
-// short handles a walk that ended before the slice did.
-func (l *lane) short(next *Position, why string) {
-	s := next.first()
-	l.feed.log.Warn("slice not complete", "since", s.Since, "until", s.Until, "reason", why, "walk", s.Walks+1)
+// endsShort handles a walk that ended before its slice did.
+func (l *lane) endsShort(next *Position, i int, why string) error {
+	s := &next.Slices[i]
+	l.feed.log.Warn("slice not complete", "lane", l.name, "since", s.Since, "until", s.Until, "reason", why, "walk", s.Walks+1)
+	if l.short++; l.short > mostShort {
+		l.short = 0
+		return &StuckError{Feed: l.feed.opts.Feed, Walks: mostShort, Why: why}
+	}
 	if s.Walks < walksBeforeCut {
-		next.again()
-		return
+		next.again(i)
+	} else if !next.cut(i, leastIncomplete) {
+		next.giveUp(i, why)
 	}
-	if !next.cut(leastIncomplete) {
-		next.giveUp(why)
-	}
+	return nil
 }
 
 // commit writes the new records with the position behind them; without new
 // records only a position that changed by more than its cursor is written.
-func (l *lane) commit(ctx context.Context, read Slice, b batch, next Position) error {
-	now := next.first()
-	walking := now != nil && now.is(&read)
+func (l *lane) commit(ctx context.Context, read Slice, w *walk, b batch, next Position) error {
+	var now *Slice
+	if i := next.find(read.id()); i >= 0 {
+		now = &next.Slices[i]
+	}
+	walking := now != nil && now.Walks == read.Walks
 	if len(b.page.Records) == 0 {
 		if walking {
 			l.pos = next
@@ -193,13 +211,11 @@ func (l *lane) commit(ctx context.Context, read Slice, b batch, next Position) e
 	}
 	if walking {
 		for _, h := range b.met {
-			l.walk.add(h)
+			w.met.add(h)
 		}
-		if now.Cursor != nil {
-			l.cursors[string(now.Cursor)] = struct{}{}
-		}
+		w.cursors[string(now.Cursor)] = struct{}{}
 	} else {
-		l.newWalk()
+		delete(l.walks, read.id())
 	}
 	l.publish()
 	return nil
@@ -231,16 +247,16 @@ func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 
 // failed decides what a failed page means. nil: the position was changed so
 // that reading can go on.
-func (l *lane) failed(ctx context.Context, err error) error {
+func (l *lane) failed(ctx context.Context, i int, err error) error {
 	var answer *fetch.Error
 	if !errors.As(err, &answer) || ctx.Err() != nil {
 		return err
 	}
-	slice := l.pos.first()
+	slice := &l.pos.Slices[i]
+	w := l.walkOf(slice)
+	again := w.failed && bytes.Equal(w.failedAt, slice.Cursor)
+	w.failed, w.failedAt = true, slice.Cursor
 	next := l.pos.clone()
-	at := fmt.Sprint(slice.Since, slice.Until, slice.Field, string(slice.Cursor))
-	again := l.failedAt == at
-	l.failedAt = at
 	switch answer.Class {
 	case fetch.TooLarge:
 		if l.size <= 1 {
@@ -248,23 +264,23 @@ func (l *lane) failed(ctx context.Context, err error) error {
 		}
 		l.size = max(l.size/2, 1)
 		l.feed.log.Warn("page larger than http.max_body: asking for smaller ones", "page_size", l.size)
-		next.Slices[0].Cursor, next.Slices[0].Seen = nil, 0
+		next.Slices[i].Cursor, next.Slices[i].Seen = nil, 0
 	case fetch.Permanent:
 		// The product may have forgotten a cursor that is older than a restart.
 		if slice.Cursor == nil || again {
 			return &Stopped{Feed: l.feed.opts.Feed, Err: err}
 		}
-		next.again()
+		next.again(i)
 	case fetch.Forbidden, fetch.Auth:
 		return &Stopped{Feed: l.feed.opts.Feed, Err: err}
 	default:
 		// Failing twice at the same place deep in a slice: shorter slices get by.
-		if slice.Cursor == nil || !again || !next.cut(leastIncomplete) {
+		if slice.Cursor == nil || !again || !next.cut(i, leastIncomplete) {
 			return err
 		}
 		l.feed.log.Warn("slice fails at the same place: cut in two", "since", slice.Since, "until", slice.Until)
 	}
-	l.newWalk()
+	delete(l.walks, slice.id())
 	return l.save(ctx, next)
 }
 
