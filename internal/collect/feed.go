@@ -235,15 +235,17 @@ func (f *Feed) Once(ctx context.Context) error {
 
 func (f *Feed) once(ctx context.Context) error {
 	target := f.now()
+	planned := false // a round, which also reads the gaps of earlier ones again
 	for {
 		at, reading := f.live.next()
 		if !reading {
-			if p := f.Position(); p.Rev > 0 && !p.Watermark.Before(target) {
+			if p := f.Position(); p.Rev > 0 && !p.Watermark.Before(target) && (planned || len(p.Gaps) == 0) {
 				break
 			}
 			if err := f.live.plan(ctx); err != nil {
 				return err
 			}
+			planned = true
 			if at, reading = f.live.next(); !reading {
 				break
 			}
