@@ -137,7 +137,11 @@ func writeStatus(w io.Writer, s engine.Status) {
 	fmt.Fprintln(w)
 	outputs := &table{header: []string{"OUTPUT", "STATE", "DELIVERED", "PENDING PAGES", "DEAD LETTERS", "REASON"}}
 	for _, o := range s.Outputs {
-		outputs.add(o.Output, paint(colour, string(o.State), o.State == deliver.StateOK), fmt.Sprint(o.Documents), fmt.Sprint(o.PendingPages), fmt.Sprint(o.DeadLetters), o.Reason)
+		delivered := "-" // only a running process counts
+		if s.Running {
+			delivered = fmt.Sprint(o.Documents)
+		}
+		outputs.add(o.Output, paint(colour, string(o.State), o.State == deliver.StateOK), delivered, fmt.Sprint(o.PendingPages), fmt.Sprint(o.DeadLetters), o.Reason)
 	}
 	outputs.write(w)
 	fmt.Fprintf(w, "\nlog: %d pages, %s of %s\n", s.Log.Pages, bytes(int64(s.Log.Bytes)), bytes(s.Log.MaxBytes))

@@ -123,6 +123,9 @@ func Open(ctx context.Context, opts Options) (*Feed, error) {
 	return f, nil
 }
 
+// Name is the feed's name.
+func (f *Feed) Name() pagelog.Feed { return f.opts.Feed }
+
 // loadIDs rebuilds, from the headers of the feed's pages, which records the
 // log has, and which of them the walks under way in the lanes have seen.
 func (f *Feed) loadIDs(ctx context.Context, lanes ...*lane) error {

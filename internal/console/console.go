@@ -24,6 +24,7 @@ const lookTimeout = 5 * time.Second
 type Engine interface {
 	Status(ctx context.Context) (engine.Status, error)
 	Change(ctx context.Context, feed, verb string, to time.Time) error
+	StartBackfill(ctx context.Context, feed string, since, until time.Time, concurrency int) (time.Time, error)
 }
 
 // Handler serves /healthz, /readyz, /metrics and /api/status.

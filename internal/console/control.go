@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/trawlsec/trawl/internal/engine"
@@ -45,19 +46,31 @@ func Control(dataDir string, e Engine) (stop func(), err error) {
 		look(w, r, e, func(s engine.Status) (int, any) { return http.StatusOK, s })
 	})
 	mux.HandleFunc("POST /feeds/{connection}/{source}/{verb}", func(w http.ResponseWriter, r *http.Request) {
-		var to time.Time
-		if s := r.FormValue("to"); s != "" {
-			var err error
-			if to, err = time.Parse(time.RFC3339Nano, s); err != nil {
-				writeJSON(w, http.StatusBadRequest, failure{err.Error()})
-				return
-			}
+		to, err := timeValue(r, "to")
+		if err != nil {
+			writeJSON(w, http.StatusBadRequest, failure{err.Error()})
+			return
 		}
 		if err := e.Change(r.Context(), r.PathValue("connection")+"/"+r.PathValue("source"), r.PathValue("verb"), to); err != nil {
 			writeJSON(w, http.StatusConflict, failure{err.Error()})
 			return
 		}
 		writeJSON(w, http.StatusOK, struct{}{})
+	})
+	mux.HandleFunc("POST /feeds/{connection}/{source}/backfill", func(w http.ResponseWriter, r *http.Request) {
+		since, err := timeValue(r, "since")
+		until, untilErr := timeValue(r, "until")
+		concurrency, numberErr := strconv.Atoi(r.FormValue("concurrency"))
+		if err := errors.Join(err, untilErr, numberErr); err != nil {
+			writeJSON(w, http.StatusBadRequest, failure{err.Error()})
+			return
+		}
+		begins, err := e.StartBackfill(r.Context(), r.PathValue("connection")+"/"+r.PathValue("source"), since, until, concurrency)
+		if err != nil {
+			writeJSON(w, http.StatusConflict, failure{err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, backfillStarted{begins})
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: lookTimeout}
 	done := make(chan struct{})
@@ -85,6 +98,24 @@ func Control(dataDir string, e Engine) (stop func(), err error) {
 		return nil, fmt.Errorf("write %s: %w", file, err)
 	}
 	return stop, nil
+}
+
+// backfillStarted is the answer to a backfill that was started.
+type backfillStarted struct {
+	Since time.Time `json:"since"` // where it begins, at most as far back as the product keeps
+}
+
+// timeValue reads a time from a request's query; zero when it is not there.
+func timeValue(r *http.Request, name string) (time.Time, error) {
+	text := r.FormValue(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read %s: %w", name, err)
+	}
+	return t, nil
 }
 
 // ErrNotRunning says that no Trawl runs on the data_dir.
@@ -136,6 +167,18 @@ func (c *Client) Change(ctx context.Context, feed, verb string, to time.Time) er
 		path += "?to=" + url.QueryEscape(to.Format(time.RFC3339Nano))
 	}
 	return c.do(ctx, http.MethodPost, path, &struct{}{})
+}
+
+// StartBackfill starts a backfill; see collect.Feed.StartBackfill.
+func (c *Client) StartBackfill(ctx context.Context, feed string, since, until time.Time, concurrency int) (time.Time, error) {
+	query := url.Values{
+		"since":       {since.Format(time.RFC3339Nano)},
+		"until":       {until.Format(time.RFC3339Nano)},
+		"concurrency": {strconv.Itoa(concurrency)},
+	}
+	var started backfillStarted
+	err := c.do(ctx, http.MethodPost, "/feeds/"+feed+"/backfill?"+query.Encode(), &started)
+	return started.Since, err
 }
 
 func (c *Client) do(ctx context.Context, method, path string, into any) error {

@@ -117,11 +117,7 @@ func (e *Engine) Once(ctx context.Context) error {
 		}
 	}
 	if ctx.Err() == nil {
-		stats, err := e.log.Stats(ctx)
-		if err == nil {
-			err = deliveries.drain(ctx, stats.LastSeq)
-		}
-		all = append(all, err)
+		all = append(all, e.drain(ctx, deliveries))
 	}
 	stopped := deliveries.stop()
 	if ctx.Err() != nil { // as asked: what is left is done at the next start
@@ -131,6 +127,15 @@ func (e *Engine) Once(ctx context.Context) error {
 		all = append(all, stopped)
 	}
 	return errors.Join(append(all, e.trim(ctx))...)
+}
+
+// drain waits until every output has what is in the log at this moment.
+func (e *Engine) drain(ctx context.Context, deliveries *deliveries) error {
+	stats, err := e.log.Stats(ctx)
+	if err != nil {
+		return fmt.Errorf("deliver what was collected: %w", err)
+	}
+	return deliveries.drain(ctx, stats.LastSeq)
 }
 
 // Run collects and delivers until ctx ends. A feed or an output that fails
@@ -192,7 +197,8 @@ func (e *Engine) Feed(name string) (*collect.Feed, error) {
 }
 
 // Change carries out one of the position tools on a feed: pause, resume,
-// rewind (to the time given) or reset. It returns when the change is stored.
+// rewind (to the time given), reset or cancel-backfill. It returns when the
+// change is stored.
 func (e *Engine) Change(ctx context.Context, feed, verb string, to time.Time) error {
 	f, err := e.Feed(feed)
 	if err != nil {
@@ -207,8 +213,10 @@ func (e *Engine) Change(ctx context.Context, feed, verb string, to time.Time) er
 		return f.Do(ctx, collect.Rewind(to))
 	case "reset":
 		return f.Do(ctx, collect.Reset)
+	case "cancel-backfill":
+		return f.Do(ctx, collect.CancelBackfill)
 	}
-	return fmt.Errorf("change feed %s: %q is not one of pause, resume, rewind, reset", feed, verb)
+	return fmt.Errorf("change feed %s: %q is not one of pause, resume, rewind, reset, cancel-backfill", feed, verb)
 }
 
 // UnknownFeedError is a name that no feed has.

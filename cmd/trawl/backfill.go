@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/collect"
+	"github.com/trawlsec/trawl/internal/config"
+	"github.com/trawlsec/trawl/internal/console"
+	"github.com/trawlsec/trawl/internal/engine"
+)
+
+func (a *app) backfillCommand() *cobra.Command {
+	var since, until string
+	var concurrency int
+	var cancel bool
+	cmd := &cobra.Command{
+		Use:   "backfill FEED --since T",
+		Short: "Collect a past range of a feed",
+		Long: "Reads a past range of one feed, several slices at once within the connection's rate limit and\n" +
+			"behind its live feeds. Records that the log has are not delivered again. While `trawl run` is\n" +
+			"running on the same data_dir the work is done there, and this command shows how it goes; ending\n" +
+			"it does not end the backfill. A backfill that was interrupted goes on with the same command, or\n" +
+			"by itself with the next `trawl run`.",
+		Example: "  trawl backfill wiz-prod/audit --since 2160h\n" +
+			"  trawl backfill wiz-prod/audit --since 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z --concurrency 8\n" +
+			"  trawl backfill wiz-prod/audit --cancel",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			feed := args[0]
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			if err := knownFeed(cfg, feed); err != nil {
+				return err
+			}
+			if cancel {
+				return a.withEngine(cmd.Context(), cfg, func(e console.Engine) error {
+					if err := e.Change(cmd.Context(), feed, "cancel-backfill", time.Time{}); err != nil {
+						return err
+					}
+					fmt.Fprintf(a.stderr, "feed %s: backfill cancelled; what it brought stays\n", feed)
+					return nil
+				})
+			}
+			now := time.Now()
+			from, err := moment("--since", since, now)
+			if err != nil {
+				return err
+			}
+			to := now
+			if until != "" {
+				if to, err = moment("--until", until, now); err != nil {
+					return err
+				}
+			}
+			if concurrency < 1 {
+				return misuse(fmt.Errorf("--concurrency is %d, and must be at least 1", concurrency))
+			}
+			return a.backfill(cmd.Context(), cfg, feed, from, to, concurrency)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&since, "since", "", "beginning of the range: a `TIME` like 2026-01-31T09:00:00Z, or how long ago, like 720h")
+	flags.StringVar(&until, "until", "", "end of the range, likewise (default now)")
+	flags.IntVar(&concurrency, "concurrency", 4, "slices read at once")
+	flags.BoolVar(&cancel, "cancel", false, "give up the feed's backfill")
+	cmd.MarkFlagsOneRequired("since", "cancel")
+	cmd.MarkFlagsMutuallyExclusive("since", "cancel")
+	return cmd
+}
+
+// moment reads a time, or a duration before now.
+func moment(flag, text string, now time.Time) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t, nil
+	}
+	d, err := catalog.ParseDuration(text)
+	if err != nil {
+		return time.Time{}, misuse(fmt.Errorf("%s is %q; it takes a time like 2026-01-31T09:00:00Z or a duration like 720h", flag, text))
+	}
+	return now.Add(-d.Std()), nil
+}
+
+// backfill starts a backfill in the running Trawl and watches it, or does it
+// here when there is none.
+func (a *app) backfill(ctx context.Context, cfg *config.Config, feed string, since, until time.Time, concurrency int) (err error) {
+	client, err := console.Dial(ctx, cfg.DataDir)
+	if err == nil {
+		if err := a.startBackfill(ctx, client, feed, since, until, concurrency); err != nil {
+			return err
+		}
+		return a.watchBackfill(ctx, client, feed, nil)
+	}
+	if !errors.Is(err, console.ErrNotRunning) {
+		return err
+	}
+	logger, err := a.logger()
+	if err != nil {
+		return err
+	}
+	e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, UserAgent: userAgent()})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	stopControl, err := console.Control(cfg.DataDir, e)
+	if err != nil {
+		return err
+	}
+	defer stopControl()
+	if err := a.startBackfill(ctx, e, feed, since, until, concurrency); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- e.Backfill(ctx, feed) }()
+	return a.watchBackfill(ctx, e, feed, done)
+}
+
+func (a *app) startBackfill(ctx context.Context, e console.Engine, feed string, since, until time.Time, concurrency int) error {
+	begins, err := e.StartBackfill(ctx, feed, since, until, concurrency)
+	if err != nil {
+		return err
+	}
+	if !a.quiet && begins.Sub(since) > time.Second {
+		fmt.Fprintf(a.stderr, "%s: the product keeps records since %s; what lies before cannot be read\n", feed, when(begins))
+	}
+	return nil
+}
+
+// watchBackfill shows how a backfill goes until it is done. done, when it is
+// not nil, gives the end of one that runs in this process.
+func (a *app) watchBackfill(ctx context.Context, e console.Engine, feed string, done <-chan error) error {
+	width := terminal(a.stderr)
+	every := progressElsewhere
+	if width > 0 || done == nil {
+		every = progressOnTerminal
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	began, told := time.Now(), time.Now()
+	s, err := e.Status(ctx)
+	if err != nil {
+		return err
+	}
+	first, _, _ := backfillStatus(s, feed)
+	ended := false
+	for !ended {
+		select {
+		case err = <-done:
+			ended = true
+		case <-ctx.Done():
+			if done != nil {
+				err = <-done
+				return errors.Join(err, fmt.Errorf("backfill %s: interrupted; the same command goes on with it", feed))
+			}
+			fmt.Fprintf(a.stderr, "\nthe backfill of %s goes on in the running trawl; `trawl backfill %s --cancel` ends it\n", feed, feed)
+			return nil
+		case <-ticker.C:
+		}
+		s, lookErr := e.Status(context.WithoutCancel(ctx))
+		if lookErr != nil {
+			if done == nil {
+				return lookErr
+			}
+			continue
+		}
+		b, state, reason := backfillStatus(s, feed)
+		if b == nil {
+			continue
+		}
+		if first == nil {
+			first = b
+		}
+		if done == nil && b.Done >= 1 {
+			ended = true
+			if len(b.Gaps) > 0 {
+				err = fmt.Errorf("backfill %s: the API did not give %d slice(s) to their end, the first from %s to %s: %s",
+					feed, len(b.Gaps), when(b.Gaps[0].Since), when(b.Gaps[0].Until), b.Gaps[0].Why)
+			}
+		}
+		line := backfillLine(feed, b, first, time.Since(began), width)
+		if reason != "" && state != collect.StateCollecting {
+			line += "   " + string(state)
+		}
+		switch {
+		case a.quiet:
+		case width > 0:
+			fmt.Fprint(a.stderr, "\r"+cut(line, width-1)+"\x1b[K")
+		case ended || time.Since(told) >= progressElsewhere:
+			told = time.Now()
+			fmt.Fprintln(a.stderr, line)
+		}
+	}
+	if !a.quiet && width > 0 {
+		fmt.Fprintln(a.stderr)
+	}
+	return err
+}
+
+func backfillStatus(s engine.Status, feed string) (*collect.Backfill, collect.State, string) {
+	for _, f := range s.Feeds {
+		if f.Connection+"/"+f.Source == feed {
+			return f.Backfill, f.State, f.Reason
+		}
+	}
+	return nil, "", ""
+}
+
+// backfillLine is a bar with the rate and an estimate: first is how it stood
+// when it was first looked at.
+func backfillLine(feed string, b, first *collect.Backfill, since time.Duration, width int) string {
+	records := b.Records - first.Records
+	line := fmt.Sprintf("%s  %3.0f %%  %d records (%.0f/s)", feed, 100*b.Done, b.Records, float64(records)/since.Seconds())
+	switch moved := b.Done - first.Done; {
+	case b.Done >= 1:
+		line += "  done in " + short(since)
+	case moved > 0.001:
+		line += "  about " + short(time.Duration(float64(since)*(1-b.Done)/moved)) + " left"
+	}
+	if width >= 80 {
+		const cells = 20
+		full := int(b.Done * cells)
+		line = "[" + strings.Repeat("=", full) + strings.Repeat(" ", cells-full) + "] " + line
+	}
+	return line
+}
