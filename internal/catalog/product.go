@@ -154,6 +154,7 @@ type Record struct {
 	ID      string   `yaml:"id"`                // path of the provider's id
 	Version []string `yaml:"version,omitempty"` // paths whose values, with the id, tell one state of a finding from the next
 	Time    []string `yaml:"time"`              // paths of the event time; the first that has one counts
+	Expect  []string `yaml:"expect,omitempty"`  // keys that every record has, if only with null: without them something is wrong
 }
 
 // Facts are what the vendor documents about a source.

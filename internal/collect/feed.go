@@ -67,6 +67,9 @@ type Feed struct {
 	paused  atomic.Bool
 	forget  atomic.Uint64 // pages up to this sequence do not count as seen; see Position.ForgetTo
 
+	round round           // of the live lane; Run's or Once's goroutine only
+	lags  []time.Duration // at the beginnings of the last rounds; likewise
+
 	commit sync.Mutex // held from telling a page's new records until they are written; guards known
 	known  ids        // records in the log
 
@@ -74,6 +77,7 @@ type Feed struct {
 	status   Status
 	counts   map[pagelog.Lane]Counts
 	lateness Lateness
+	habits   Habits
 	created  time.Time // when the feed was first read, and
 	floor    time.Time // where it began
 }
@@ -112,7 +116,7 @@ func Open(ctx context.Context, opts Options) (*Feed, error) {
 		return nil, err
 	}
 	f.paused.Store(f.live.saved.Paused)
-	f.lateness = f.live.saved.Lateness
+	f.lateness, f.habits = f.live.saved.Lateness, f.live.saved.Habits
 	for _, l := range f.all() {
 		l.publish()
 	}
@@ -196,14 +200,14 @@ func (f *Feed) advance(ctx context.Context) (wait time.Duration, err error) {
 		if wait = f.began().Add(f.opts.Interval).Sub(f.now()); wait > 0 {
 			return wait, nil
 		}
-		if err := f.live.plan(ctx); err != nil {
+		if err := f.plan(ctx); err != nil {
 			return 0, err
 		}
 		if at, reading = f.live.next(); !reading { // a new feed without a past: nothing to read yet
 			return f.opts.Interval, nil
 		}
 	}
-	f.setState(StateCollecting, "")
+	f.collecting()
 	if err := f.live.step(ctx, at); err != nil {
 		return 0, err
 	}
@@ -245,7 +249,7 @@ func (f *Feed) once(ctx context.Context) error {
 			if p := f.Position(); p.Rev > 0 && !p.Watermark.Before(target) && (planned || len(p.Gaps) == 0) {
 				break
 			}
-			if err := f.live.plan(ctx); err != nil {
+			if err := f.plan(ctx); err != nil {
 				return err
 			}
 			planned = true
@@ -253,7 +257,7 @@ func (f *Feed) once(ctx context.Context) error {
 				break
 			}
 		}
-		f.setState(StateCollecting, "")
+		f.collecting()
 		if err := f.live.step(ctx, at); err != nil {
 			return err
 		}
@@ -308,20 +312,45 @@ func backoff(n int, limit time.Duration) time.Duration {
 	return min(d, max(limit, 5*time.Second), 5*time.Minute)
 }
 
-// finished notes the end of a round of the live lane.
+// finished notes the end of a round of the live lane and judges it.
 func (f *Feed) finished() {
+	now := f.now()
+	p := f.Position()
+	found := f.judge(&f.habits, &f.round, &p, now)
 	f.mu.Lock()
-	f.status.LastSuccess = f.now().UTC()
-	f.mu.Unlock()
-	if gaps := f.Position().Gaps; len(gaps) > 0 {
-		f.setState(StateIncomplete, (&IncompleteError{Feed: f.opts.Feed, Gaps: len(gaps), First: gaps[0]}).reason())
-		return
+	f.status.LastSuccess = now.UTC()
+	if found.state != StateMissingFields {
+		f.habits.learn(&f.round)
 	}
-	f.setState(StateIdle, "")
+	f.mu.Unlock()
+	f.round = round{}
+	if found.state == "" {
+		found.state = StateIdle
+	} else if f.Status().State != found.state {
+		f.log.Warn("feed is not well", "state", found.state, "reason", found.reason)
+	}
+	f.setState(found.state, found.reason)
 }
 
-// overlap is how far behind its watermark a round begins.
-func (f *Feed) overlap() time.Duration { return f.opts.Overlap }
+// collecting sets the state of a feed that reads.
+func (f *Feed) collecting() {
+	switch f.Status().State {
+	case StateBehind, StateLossy: // stays until a round has ended
+	default:
+		f.setState(StateCollecting, "")
+	}
+}
+
+// plan begins a round of the live lane.
+func (f *Feed) plan(ctx context.Context) error {
+	p := f.Position()
+	if found := f.slipping(&p, f.now()); found.state != "" {
+		f.log.Warn("feed is not well", "state", found.state, "reason", found.reason)
+		f.setState(found.state, found.reason)
+	}
+	f.round = round{}
+	return f.live.plan(ctx)
+}
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

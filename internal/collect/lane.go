@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -36,13 +37,14 @@ type walk struct {
 	failed   bool
 }
 
-// savedState is a lane's entry in the state bucket. Paused and Lateness are
-// the feed's and stand in the live lane's entry.
+// savedState is a lane's entry in the state bucket. Paused, Lateness and
+// Habits are the feed's and stand in the live lane's entry.
 type savedState struct {
 	Position    Position  `json:"position"`
 	Paused      bool      `json:"paused,omitempty"`
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	Lateness    Lateness  `json:"lateness"`
+	Habits      Habits    `json:"habits"`
 }
 
 func newLane(f *Feed, name pagelog.Lane) *lane {
@@ -211,7 +213,8 @@ func (l *lane) save(ctx context.Context, next Position) error {
 func (l *lane) put(ctx context.Context, state savedState) error {
 	if l.name == pagelog.Live {
 		l.feed.mu.Lock()
-		state.Lateness = l.feed.lateness
+		state.Lateness, state.Habits = l.feed.lateness, l.feed.habits
+		state.Habits.Keys = maps.Clone(state.Habits.Keys)
 		l.feed.mu.Unlock()
 	}
 	data, err := json.Marshal(state)

@@ -23,13 +23,19 @@ func (l *Lateness) add(d time.Duration) {
 	l.Most = max(l.Most, d)
 }
 
-// Quantile is the delay that the share q (0 to 1) of the records did not
-// exceed; 0 when there are none.
-func (l *Lateness) Quantile(q float64) time.Duration {
+// count is how many delays there are.
+func (l *Lateness) count() int64 {
 	var all int64
 	for _, n := range l.Buckets {
 		all += n
 	}
+	return all
+}
+
+// Quantile is the delay that the share q (0 to 1) of the records did not
+// exceed; 0 when there are none.
+func (l *Lateness) Quantile(q float64) time.Duration {
+	all := l.count()
 	if all == 0 {
 		return 0
 	}

@@ -54,6 +54,7 @@ type Slice struct {
 	Seen   int       `json:"seen,omitempty"`   // different records so far in this walk
 	Walks  int       `json:"walks,omitempty"`  // walks that ended short of the slice's end
 	Why    string    `json:"why,omitempty"`    // of a gap: what is missing
+	Capped bool      `json:"capped,omitempty"` // of a gap: by what one query yields at most
 }
 
 // sliceID names a slice within a position; the walks of a slice share it.
@@ -119,9 +120,9 @@ func (p *Position) done(i int) {
 const mostGaps = 64
 
 // giveUp moves a slice to the gaps. Beyond mostGaps neighbours become one.
-func (p *Position) giveUp(i int, why string) {
+func (p *Position) giveUp(i int, why string, capped bool) {
 	s := p.Slices[i]
-	p.Gaps = append(p.Gaps, Slice{Since: s.Since, Until: s.Until, Field: s.Field, Why: why})
+	p.Gaps = append(p.Gaps, Slice{Since: s.Since, Until: s.Until, Field: s.Field, Why: why, Capped: capped})
 	if len(p.Gaps) > mostGaps {
 		slices.SortFunc(p.Gaps, func(a, b Slice) int { return cmp.Or(cmp.Compare(a.Field, b.Field), a.Since.Compare(b.Since)) })
 		nearest := -1

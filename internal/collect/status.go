@@ -25,10 +25,17 @@ const (
 	StateFull       State = "full"       // the log takes no more pages
 	StateIncomplete State = "incomplete" // slices that the API does not give to their end
 	StateStuck      State = "stuck"      // the API answers, but the position does not move
+
+	StateSilent        State = "silent"         // no records for much longer than this feed is used to
+	StateBehind        State = "behind"         // the lag grows
+	StateLossy         State = "lossy"          // the product's retention or cap is about to win, or has
+	StateMissingFields State = "missing-fields" // fields that were always there are absent
+	StateDuplicating   State = "duplicating"    // most of what arrives came already in the same round
 )
 
 // States are all of them.
-var States = []State{StateIdle, StateCollecting, StatePaused, StateRetrying, StateAuth, StateForbidden, StateStopped, StateFull, StateIncomplete, StateStuck}
+var States = []State{StateIdle, StateCollecting, StatePaused, StateRetrying, StateAuth, StateForbidden, StateStopped, StateFull, StateIncomplete, StateStuck,
+	StateSilent, StateBehind, StateLossy, StateMissingFields, StateDuplicating}
 
 // Status is a feed's state for people.
 type Status struct {

@@ -65,6 +65,9 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 	defer l.feed.commit.Unlock()
 	next := l.pos.clone()
 	batch := l.pick(page, w, &next)
+	if l.name == pagelog.Live {
+		l.feed.round.note(page, len(batch.met), batch.newest)
+	}
 	if err := l.move(&next, i, w, page, len(batch.met)); err != nil {
 		return err
 	}
@@ -74,6 +77,7 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 // batch is what a page holds that the log does not.
 type batch struct {
 	page     pagelog.Page
+	newest   time.Time       // event time, of all records
 	lateness []time.Duration // of the new records
 	met      []uint64        // hashes of the records that the walk had not met, new or known
 }
@@ -94,6 +98,7 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
 	for _, record := range page.Records {
 		key := l.feed.opts.Keyer.Key(record)
 		h := key.Hash()
+		b.newest = later(b.newest, key.Time)
 		repeated := inPage.has(h)
 		inPage.add(h)
 		if !repeated && !w.met.has(h) {
@@ -152,7 +157,7 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 	case page.More:
 		s.Cursor = page.Cursor
 	case capped:
-		next.giveUp(i, fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", limit))
+		next.giveUp(i, fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", limit), true)
 	case page.Total >= 0 && s.Seen < page.Total:
 		return l.endsShort(next, i, fmt.Sprintf("the API counts %d records and gave %d", page.Total, s.Seen))
 	default:
@@ -172,7 +177,7 @@ func (l *lane) endsShort(next *Position, i int, why string) error {
 	if s.Walks < walksBeforeCut {
 		next.again(i)
 	} else if !next.cut(i, leastIncomplete) {
-		next.giveUp(i, why)
+		next.giveUp(i, why, false)
 	}
 	return nil
 }

@@ -1,0 +1,180 @@
+package collect
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/trawlsec/trawl/internal/fetch"
+	"github.com/trawlsec/trawl/internal/jsonscan"
+)
+
+// Besides errors there are faults that no single answer shows: an API that has
+// gone silent, leaves fields out that were always there, or repeats itself. They
+// are told by what a feed is used to, which is learnt here, round by round.
+
+const (
+	leastSampled   = 20        // records, before a field counts as always there
+	sampledOfPage  = 3         // records of each page whose fields are looked at
+	mostKeys       = 64        // fields that are remembered
+	leastReceived  = 100       // records of a round, before repeats count
+	silentTimes    = 4         // as long as the longest silence so far is a fault
+	leastSilence   = time.Hour // and never shorter than this
+	behindRounds   = 3         // rounds in a row that begin later than the one before
+	retentionShare = 0.8       // of the product's retention that a feed may lag
+)
+
+// Habits are what a feed is used to. They are stored with its live lane.
+type Habits struct {
+	Newest  time.Time      `json:"newest,omitzero"` // event time of the newest record
+	Silence time.Duration  `json:"silence"`         // the longest between two rounds' newest records
+	Sampled int            `json:"sampled"`         // records whose fields were looked at
+	Keys    map[string]int `json:"keys,omitempty"`  // of them, how many had the field
+}
+
+// round is what the live round under way has shown so far.
+type round struct {
+	newest   time.Time
+	received int // records, with repeats
+	met      int // different records, in each walk
+	sampled  int
+	keys     map[string]int
+}
+
+// note adds a page of the live lane.
+func (r *round) note(page *fetch.Page, met int, newest time.Time) {
+	r.newest = later(r.newest, newest)
+	r.received += len(page.Records)
+	r.met += met
+	if r.keys == nil {
+		r.keys = map[string]int{}
+	}
+	for _, record := range page.Records[:min(sampledOfPage, len(page.Records))] {
+		r.sampled++
+		jsonscan.Members(record, func(key, _ []byte) bool {
+			if _, ok := r.keys[string(key)]; ok || len(r.keys) < mostKeys {
+				r.keys[string(key)]++
+			}
+			return true
+		})
+	}
+}
+
+// missing are the fields that every record used to have, or that the catalogue
+// says it has, and no record of the round has.
+func (h *Habits) missing(r *round, expected []string) []string {
+	if r.sampled == 0 {
+		return nil
+	}
+	var missing []string
+	for _, key := range expected {
+		if r.keys[key] == 0 {
+			missing = append(missing, key)
+		}
+	}
+	if h.Sampled >= leastSampled && r.sampled >= sampledOfPage {
+		for key, n := range h.Keys {
+			if n == h.Sampled && r.keys[key] == 0 && !slices.Contains(missing, key) {
+				missing = append(missing, key)
+			}
+		}
+	}
+	slices.Sort(missing)
+	return missing
+}
+
+// learn takes a round into the habits.
+func (h *Habits) learn(r *round) {
+	if !h.Newest.IsZero() && r.newest.After(h.Newest) {
+		h.Silence = max(h.Silence, r.newest.Sub(h.Newest))
+	}
+	h.Newest = later(h.Newest, r.newest)
+	if h.Keys == nil {
+		h.Keys = map[string]int{}
+	}
+	for key, n := range r.keys {
+		if _, ok := h.Keys[key]; ok || h.Sampled == 0 {
+			h.Keys[key] += n // a field that appears later was not always there
+		}
+	}
+	h.Sampled += r.sampled
+}
+
+// fault is a state with its evidence and what to do.
+type fault struct {
+	state  State
+	reason string
+}
+
+// judge names what is wrong with a feed whose round has ended without an error;
+// the zero fault says that nothing is. The worst comes first.
+func (f *Feed) judge(h *Habits, r *round, p *Position, now time.Time) fault {
+	source := f.opts.Source
+	if i := slices.IndexFunc(p.Gaps, func(g Slice) bool { return g.Capped }); i >= 0 {
+		g := p.Gaps[i]
+		return fault{StateLossy, fmt.Sprintf("%s between %s and %s; narrow the feed with a filter",
+			g.Why, g.Since.Format(time.RFC3339Nano), g.Until.Format(time.RFC3339Nano))}
+	}
+	if len(p.Gaps) > 0 {
+		return fault{StateIncomplete, (&IncompleteError{Feed: f.opts.Feed, Gaps: len(p.Gaps), First: p.Gaps[0]}).reason()}
+	}
+	if missing := h.missing(r, source.Record.Expect); len(missing) > 0 {
+		return fault{StateMissingFields, fmt.Sprintf("no record of the last round has %s, which all should have: check the scopes of the credential, and whether the product changed its API",
+			strings.Join(missing, ", "))}
+	}
+	if repeats := r.received - r.met; r.received >= leastReceived && repeats*2 > r.received {
+		return fault{StateDuplicating, fmt.Sprintf("%d of the %d records of the last round came more than once in it; they are dropped, but use up the rate limit", repeats, r.received)}
+	}
+	if limit := max(silentTimes*h.Silence, leastSilence); h.Silence > 0 && now.Sub(h.Newest) > limit {
+		return fault{StateSilent, fmt.Sprintf("the newest record is of %s, and this feed was never silent for more than %s: check in the product whether it still logs",
+			h.Newest.UTC().Format(time.RFC3339), h.Silence.Round(time.Second))}
+	}
+	return fault{}
+}
+
+// slipping names a feed that falls behind, when a round of it begins.
+func (f *Feed) slipping(p *Position, now time.Time) fault {
+	if p.Watermark.Equal(p.Floor) {
+		return fault{} // its first round
+	}
+	lag := now.Sub(p.Watermark)
+	if r := f.opts.Source.Window.Retention.Std(); r > 0 && lag > time.Duration(retentionShare*float64(r)) {
+		return fault{StateLossy, fmt.Sprintf("it lags by %s, and the product keeps records for %s: what is older is lost soon",
+			lag.Round(time.Minute), r)}
+	}
+	f.lags = append(f.lags, lag)
+	if len(f.lags) > behindRounds+1 {
+		f.lags = f.lags[1:]
+	}
+	if len(f.lags) <= behindRounds || lag < 2*f.opts.Interval {
+		return fault{}
+	}
+	for i := 1; i < len(f.lags); i++ {
+		if f.lags[i] <= f.lags[i-1] {
+			return fault{}
+		}
+	}
+	return fault{StateBehind, fmt.Sprintf("it lags by %s, more with each of the last %d rounds: the rate limit or the interval is too small for what the product logs",
+		lag.Round(time.Second), behindRounds)}
+}
+
+// leastLate is how many records must have shown their lateness before the
+// overlap follows it.
+const leastLate = 100
+
+// overlap is how far behind its watermark a round begins: as configured, and
+// further where records were seen to appear later than that, but not so far
+// that a revisit reads it anyway.
+func (f *Feed) overlap() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	own, ceiling := f.opts.Overlap, 24*time.Hour
+	if len(f.opts.Revisit) > 0 {
+		ceiling = f.opts.Revisit[0]
+	}
+	if f.lateness.count() < leastLate {
+		return own
+	}
+	return max(own, min(f.lateness.Quantile(0.99)*3/2, ceiling))
+}
