@@ -662,11 +662,13 @@ func TestFaultsWithNames(t *testing.T) {
 		}, StateDuplicating},
 		"each round takes longer than the one before": {nil, func(t *testing.T, w *world) {
 			n := 0
-			w.api.fault = func(fetch.Request, *fetch.Page) error {
-				n++
-				w.api.mu.Unlock()
-				time.Sleep(time.Duration(n) * time.Minute)
-				w.api.mu.Lock()
+			w.api.fault = func(r fetch.Request, _ *fetch.Page) error {
+				if r.Cursor == nil {
+					n++
+					w.api.mu.Unlock()
+					time.Sleep(time.Duration(n) * 3 * time.Minute)
+					w.api.mu.Lock()
+				}
 				return nil
 			}
 			live(t, w, 10*time.Hour)
