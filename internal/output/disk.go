@@ -29,7 +29,8 @@ type diskFile interface {
 	Stat() (fs.FileInfo, error)
 	Truncate(size int64) error
 	Sync() error
-	Lock() error // keeps other processes out until Close; errLocked when one has it
+	Lock() error                 // keeps other processes out until Close; errLocked when one has it
+	Forget(offset, length int64) // says that what is there need not stay in memory
 }
 
 var errLocked = errors.New("another process is writing to it")
@@ -73,7 +74,8 @@ func (d osDisk) Mkdir(dir string) error {
 
 type osFile struct{ *os.File }
 
-func (f osFile) Lock() error { return lock(f.File) }
+func (f osFile) Lock() error                 { return lock(f.File) }
+func (f osFile) Forget(offset, length int64) { forget(f.File, offset, length) }
 
 func (f osFile) Close() error {
 	unlock(f.File)

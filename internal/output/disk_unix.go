@@ -14,7 +14,7 @@ import (
 // is renamed and differs when another takes its place.
 func identity(info fs.FileInfo) (dev, inode uint64) {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(st.Dev), uint64(st.Ino) //nolint:unconvert // the types differ between systems
+		return uint64(st.Dev), uint64(st.Ino)
 	}
 	return 0, 0
 }

@@ -13,13 +13,14 @@ import (
 // no time: what SIGKILL leaves behind does not depend on it.
 type faultyDisk struct {
 	disk
-	mu    sync.Mutex
-	steps int
-	at    int // 0: never
-	times int // how many steps from at on; 0: one
-	fault fault
-	err   error
-	trace []string // what changed or was made durable, in order, with base names
+	mu        sync.Mutex
+	steps     int
+	at        int // 0: never
+	times     int // how many steps from at on; 0: one
+	fault     fault
+	err       error
+	forgotten int64
+	trace     []string // what changed or was made durable, in order, with base names
 }
 
 func (d *faultyDisk) note(what, name string) {
@@ -157,3 +158,8 @@ func (f *faultyFile) Sync() error {
 }
 
 func nothing() error { return nil }
+
+func (f *faultyFile) Forget(offset, length int64) {
+	f.d.forgotten += length
+	f.diskFile.Forget(offset, length)
+}

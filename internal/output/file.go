@@ -13,6 +13,11 @@ import (
 	"time"
 )
 
+const (
+	cacheKeep = 16 << 20 // bytes at the end of the file that may stay in memory
+	cacheStep = 4 << 20
+)
+
 // file writes documents to a regular file, each exactly once whatever happens
 // in between: see position. After any failure it forgets what it knew and
 // finds its way from the position on disk, as after a crash.
@@ -27,6 +32,7 @@ type file struct {
 	path     string   // of data, symbolic links followed
 	pos      position // as stored
 	tail     []byte   // the last tailSize bytes of data
+	cached   int64    // offset from which data is kept in memory by the system
 	compress *compressor
 }
 
@@ -132,6 +138,7 @@ func (f *file) append(data []byte, next position) error {
 	if err := f.data.Sync(); err != nil {
 		return err
 	}
+	f.forget(f.pos.Offset + int64(len(data)))
 	if len(data) >= tailSize {
 		f.tail = append(f.tail[:0], data[len(data)-tailSize:]...)
 	} else {
@@ -144,6 +151,20 @@ func (f *file) append(data []byte, next position) error {
 	next.Offset += int64(len(data))
 	next.Tail = hashTail(f.tail)
 	return f.store(next)
+}
+
+// forget lets go of the pages that the system keeps of the file, but for its
+// end, which whoever follows the file reads next. Otherwise a backfill drives
+// everything else out of memory, and each page is a new one, which costs more
+// than to use one again.
+func (f *file) forget(end int64) {
+	if f.cached > end {
+		f.cached = 0 // a new file
+	}
+	if n := end - cacheKeep - f.cached; n >= cacheStep {
+		f.data.Forget(f.cached, n)
+		f.cached += n
+	}
 }
 
 func (f *file) store(next position) error {
