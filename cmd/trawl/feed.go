@@ -14,7 +14,7 @@ import (
 func (a *app) feedCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "feed",
-		Short: "Pause, resume, rewind or reset a feed",
+		Short: "Show a feed, pause, resume, rewind or reset it",
 		Long: "Manages the position of one feed, named like wiz-prod/audit. Works whether or not `trawl run` is\n" +
 			"running; a running feed is changed between two pages.",
 		Args: cobra.NoArgs,
@@ -49,6 +49,7 @@ func (a *app) feedCommand() *cobra.Command {
 		})
 	reset.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.AddCommand(
+		a.feedShowCommand(),
 		a.feedVerb("pause", "Stop reading a feed, also after a restart", "paused", nil, nil),
 		a.feedVerb("resume", "Read a paused feed again", "resumed", nil, nil),
 		rewind, reset)

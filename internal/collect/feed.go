@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -78,6 +79,9 @@ type Feed struct {
 	counts   map[pagelog.Lane]Counts
 	lateness Lateness
 	habits   Habits
+	runs     []Run
+	runBegan time.Time // of the run under way
+	counted  Counts    // of the live lane, when it began
 	created  time.Time // when the feed was first read, and
 	floor    time.Time // where it began
 }
@@ -116,7 +120,8 @@ func Open(ctx context.Context, opts Options) (*Feed, error) {
 		return nil, err
 	}
 	f.paused.Store(f.live.saved.Paused)
-	f.lateness, f.habits = f.live.saved.Lateness, f.live.saved.Habits
+	f.lateness, f.habits, f.runs = f.live.saved.Lateness, f.live.saved.Habits, f.live.saved.Runs
+	f.counted, f.status.Runs = f.live.pos.Counts, f.runs
 	for _, l := range f.all() {
 		l.publish()
 	}
@@ -175,12 +180,14 @@ func (f *Feed) Run(ctx context.Context) error {
 			failures = 0
 		case isStopped(err):
 			f.setError(err)
+			f.ran(err.Error())
 			f.log.Error("feed stopped", "error", err)
 			return err
 		default:
 			failures++
 			wait = backoff(failures, f.opts.Interval)
 			f.setError(err)
+			f.ran(err.Error())
 			f.log.Warn("feed failed, trying again", "error", err, "in", wait)
 		}
 		if err := f.sleep(ctx, wait); err != nil {
@@ -212,7 +219,7 @@ func (f *Feed) advance(ctx context.Context) (wait time.Duration, err error) {
 		return 0, err
 	}
 	if _, reading := f.live.next(); !reading {
-		f.finished()
+		f.finished(ctx)
 	}
 	return 0, nil
 }
@@ -236,6 +243,9 @@ func (f *Feed) Once(ctx context.Context) error {
 	err := f.once(ctx)
 	if err != nil && ctx.Err() == nil {
 		f.setError(err)
+		if !errors.As(err, new(*IncompleteError)) { // that one was noted with its round
+			f.ran(err.Error())
+		}
 	}
 	return err
 }
@@ -262,7 +272,7 @@ func (f *Feed) once(ctx context.Context) error {
 			return err
 		}
 	}
-	f.finished()
+	f.finished(ctx)
 	if err := f.revisitDue(ctx); err != nil {
 		return err
 	}
@@ -313,7 +323,7 @@ func backoff(n int, limit time.Duration) time.Duration {
 }
 
 // finished notes the end of a round of the live lane and judges it.
-func (f *Feed) finished() {
+func (f *Feed) finished(ctx context.Context) {
 	now := f.now()
 	p := f.Position()
 	found := f.judge(&f.habits, &f.round, &p, now)
@@ -330,6 +340,27 @@ func (f *Feed) finished() {
 		f.log.Warn("feed is not well", "state", found.state, "reason", found.reason)
 	}
 	f.setState(found.state, found.reason)
+	f.endRun(ctx, found)
+}
+
+// endRun notes a run and stores what was learnt from it.
+func (f *Feed) endRun(ctx context.Context, found fault) {
+	result := string(found.state)
+	if found.reason != "" {
+		result += ": " + found.reason
+	}
+	f.ran(result)
+	l := f.live
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stale {
+		return // it is stored with the next position
+	}
+	state := l.saved
+	state.Position = l.pos
+	if err := l.put(ctx, state); err != nil {
+		f.log.Warn("what was learnt from a round is not stored", "error", err)
+	}
 }
 
 // collecting sets the state of a feed that reads.
@@ -349,6 +380,9 @@ func (f *Feed) plan(ctx context.Context) error {
 		f.setState(found.state, found.reason)
 	}
 	f.round = round{}
+	f.mu.Lock()
+	f.runBegan, f.counted = f.now().UTC(), p.Counts
+	f.mu.Unlock()
 	return f.live.plan(ctx)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,14 +38,15 @@ type walk struct {
 	failed   bool
 }
 
-// savedState is a lane's entry in the state bucket. Paused, Lateness and
-// Habits are the feed's and stand in the live lane's entry.
+// savedState is a lane's entry in the state bucket. Paused, Lateness,
+// Habits and Runs are the feed's and stand in the live lane's entry.
 type savedState struct {
 	Position    Position  `json:"position"`
 	Paused      bool      `json:"paused,omitempty"`
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	Lateness    Lateness  `json:"lateness"`
 	Habits      Habits    `json:"habits"`
+	Runs        []Run     `json:"runs,omitempty"`
 }
 
 func newLane(f *Feed, name pagelog.Lane) *lane {
@@ -214,7 +216,7 @@ func (l *lane) put(ctx context.Context, state savedState) error {
 	if l.name == pagelog.Live {
 		l.feed.mu.Lock()
 		state.Lateness, state.Habits = l.feed.lateness, l.feed.habits
-		state.Habits.Keys = maps.Clone(state.Habits.Keys)
+		state.Habits.Keys, state.Runs = maps.Clone(state.Habits.Keys), slices.Clone(l.feed.runs)
 		l.feed.mu.Unlock()
 	}
 	data, err := json.Marshal(state)

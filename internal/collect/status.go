@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/trawlsec/trawl/internal/fetch"
@@ -52,6 +53,8 @@ type Status struct {
 	Slices      int           `json:"slices"` // left of the round
 	Gaps        []Slice       `json:"gaps,omitempty"`
 	Backfill    *Backfill     `json:"backfill,omitempty"` // under way or the last one
+	Lanes       []LaneStatus  `json:"lanes,omitempty"`
+	Runs        []Run         `json:"runs,omitempty"` // the last ones, oldest first
 	LatenessP50 time.Duration `json:"lateness_p50_ns"`
 	LatenessP99 time.Duration `json:"lateness_p99_ns"`
 	LatenessMax time.Duration `json:"lateness_max_ns"`
@@ -79,6 +82,8 @@ func (l *lane) publish() {
 	defer f.mu.Unlock()
 	s := &f.status
 	f.counts[l.name] = l.pos.Counts
+	lanes := slices.DeleteFunc(slices.Clone(s.Lanes), func(s LaneStatus) bool { return s.Lane == string(l.name) })
+	s.Lanes = append(lanes, LaneStatus{Lane: string(l.name), Watermark: l.pos.Watermark, Slices: slices.Clone(l.pos.Slices), Gaps: slices.Clone(l.pos.Gaps), Counts: l.pos.Counts})
 	s.Counts = Counts{}
 	for _, c := range f.counts {
 		s.Counts.Pages += c.Pages

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/trawlsec/trawl/internal/collect"
+	"github.com/trawlsec/trawl/internal/console"
+)
+
+func (a *app) feedShowCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "show FEED",
+		Short:   "Show a feed's positions, the slices left to read, and its last runs",
+		Example: "  trawl feed show wiz-prod/audit",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			if err := knownFeed(cfg, args[0]); err != nil {
+				return err
+			}
+			return a.withEngine(cmd.Context(), cfg, func(e console.Engine) error {
+				s, err := e.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				for _, f := range s.Feeds {
+					if f.Connection+"/"+f.Source != args[0] {
+						continue
+					}
+					if a.format == "json" {
+						return writeJSON(a.stdout, f)
+					}
+					writeFeed(a.stdout, f.Status, s.Now)
+				}
+				return nil
+			})
+		},
+	}
+	a.formatFlag(cmd)
+	return cmd
+}
+
+// writeFeed prints everything about a feed.
+func writeFeed(w io.Writer, f collect.Status, now time.Time) {
+	fmt.Fprintf(w, "%s/%s is %s", f.Connection, f.Source, f.State)
+	if f.Reason != "" {
+		fmt.Fprintf(w, ": %s", f.Reason)
+	}
+	fmt.Fprintf(w, "\n\nread to          %s (%s behind)\ncomplete to      %s\nlast success     %s\n",
+		when(f.Watermark), short(f.Lag(now)), when(f.CompleteTo), when(f.LastSuccess))
+	if f.LatenessMax > 0 {
+		fmt.Fprintf(w, "records appear   after %s (half of them), %s (99 %%), %s (the latest)\n", short(f.LatenessP50), short(f.LatenessP99), short(f.LatenessMax))
+	}
+	if b := f.Backfill; b != nil {
+		fmt.Fprintf(w, "backfill         %s to %s, %.0f %% done\n", when(b.Since), when(b.Until), 100*b.Done)
+	}
+	fmt.Fprintln(w)
+	lanes := &table{header: []string{"LANE", "READ TO", "PAGES", "RECORDS", "DUPLICATES", "LATE", "SLICES LEFT", "GAPS"}}
+	for _, l := range f.Lanes {
+		lanes.add(l.Lane, when(l.Watermark), fmt.Sprint(l.Counts.Pages), fmt.Sprint(l.Counts.Records), fmt.Sprint(l.Counts.Duplicates),
+			fmt.Sprint(l.Counts.Late), fmt.Sprint(len(l.Slices)), fmt.Sprint(len(l.Gaps)))
+	}
+	lanes.write(w)
+	left := &table{header: []string{"SLICE OF", "SINCE", "UNTIL", "RECORDS SO FAR", "CURSOR", "WHY IT IS A GAP"}}
+	for _, l := range f.Lanes {
+		for _, s := range l.Slices {
+			left.add(l.Lane, precise(s.Since), precise(s.Until), fmt.Sprint(s.Seen), cut(string(s.Cursor), 24), "")
+		}
+		for _, s := range l.Gaps {
+			left.add(l.Lane, precise(s.Since), precise(s.Until), "-", "", s.Why)
+		}
+	}
+	if len(left.rows) > 0 {
+		fmt.Fprintln(w)
+		left.write(w)
+	}
+	if len(f.Runs) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	runs := &table{header: []string{"RUN BEGAN", "TOOK", "RECORDS", "DUPLICATES", "LATE", "ENDED"}}
+	for _, r := range f.Runs {
+		runs.add(when(r.Began), short(r.Ended.Sub(r.Began)), fmt.Sprint(r.Records), fmt.Sprint(r.Duplicates), fmt.Sprint(r.Late), r.Result)
+	}
+	runs.write(w)
+}
+
+// precise is a moment with its fraction of a second.
+func precise(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999999Z") }

@@ -1,0 +1,58 @@
+package collect
+
+import (
+	"slices"
+	"time"
+)
+
+// mostRuns is how many of a feed's last runs are kept.
+const mostRuns = 20
+
+// Run is one round of the live lane, or an attempt at one.
+type Run struct {
+	Began      time.Time `json:"began"`
+	Ended      time.Time `json:"ended"`
+	Records    int64     `json:"records"` // new ones
+	Duplicates int64     `json:"duplicates"`
+	Late       int64     `json:"late"`
+	Result     string    `json:"result"` // the state it ended in, and why
+}
+
+// ran notes the end of a run. A failure like the last one is added to it, so
+// that an outage does not push out what was before.
+func (f *Feed) ran(result string) {
+	p := f.Position()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	run := Run{
+		Began:      f.runBegan,
+		Ended:      f.now().UTC(),
+		Records:    p.Counts.Records - f.counted.Records,
+		Duplicates: p.Counts.Duplicates - f.counted.Duplicates,
+		Late:       p.Counts.Late - f.counted.Late,
+		Result:     result,
+	}
+	f.counted, f.runBegan = p.Counts, run.Ended
+	if n := len(f.runs); n > 0 && f.runs[n-1].Result == result && result != string(StateIdle) {
+		last := &f.runs[n-1]
+		last.Ended = run.Ended
+		last.Records += run.Records
+		last.Duplicates += run.Duplicates
+		last.Late += run.Late
+	} else {
+		f.runs = append(f.runs, run)
+	}
+	if n := len(f.runs); n > mostRuns {
+		f.runs = slices.Delete(f.runs, 0, n-mostRuns)
+	}
+	f.status.Runs = slices.Clone(f.runs)
+}
+
+// LaneStatus is where a lane stands.
+type LaneStatus struct {
+	Lane      string    `json:"lane"`
+	Watermark time.Time `json:"watermark,omitzero"`
+	Slices    []Slice   `json:"slices,omitempty"` // what is left of the round, the one being read first
+	Gaps      []Slice   `json:"gaps,omitempty"`
+	Counts    Counts    `json:"counts"`
+}

@@ -1,0 +1,42 @@
+package collect
+
+import "context"
+
+// StateStandby is the state of a feed that another process collects.
+const StateStandby State = "standby"
+
+// Standby notes that another process collects the feed. It must not be running.
+func (f *Feed) Standby() {
+	if f.Status().State != StatePaused {
+		f.setState(StateStandby, "another trawl on the same log collects this connection")
+	}
+}
+
+// Reload reads the positions and ids from the log again, for a feed that
+// another process may have moved since. It must not be running.
+func (f *Feed) Reload(ctx context.Context) error {
+	f.running.Lock()
+	defer f.running.Unlock()
+	for _, l := range f.all() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if err := l.load(ctx); err != nil {
+			return err
+		}
+	}
+	f.commit.Lock()
+	defer f.commit.Unlock()
+	f.known = ids{}
+	if err := f.loadIDs(ctx, f.all()...); err != nil {
+		return err
+	}
+	f.paused.Store(f.live.saved.Paused)
+	for _, l := range f.all() {
+		l.publish()
+	}
+	f.setState(StateIdle, "")
+	if f.paused.Load() {
+		f.setState(StatePaused, pausedReason)
+	}
+	return nil
+}
