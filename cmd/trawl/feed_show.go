@@ -61,6 +61,9 @@ func writeFeed(w io.Writer, f collect.Status, now time.Time) {
 	if b := f.Backfill; b != nil {
 		fmt.Fprintf(w, "backfill         %s to %s, %.0f %% done\n", when(b.Since), when(b.Until), 100*b.Done)
 	}
+	for _, c := range f.Changes {
+		fmt.Fprintf(w, "%s changed    %s: %s\n", c.Setting, when(c.At), c.Meaning)
+	}
 	fmt.Fprintln(w)
 	lanes := &table{header: []string{"LANE", "READ TO", "PAGES", "RECORDS", "DUPLICATES", "LATE", "SLICES LEFT", "GAPS"}}
 	for _, l := range f.Lanes {

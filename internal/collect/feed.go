@@ -49,6 +49,7 @@ type Options struct {
 	Revisit  []time.Duration // ages at which windows are read again
 	PageSize int
 	Filter   map[string]any
+	Settings Settings
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }
@@ -122,6 +123,7 @@ func Open(ctx context.Context, opts Options) (*Feed, error) {
 	f.paused.Store(f.live.saved.Paused)
 	f.lateness, f.habits, f.runs = f.live.saved.Lateness, f.live.saved.Habits, f.live.saved.Runs
 	f.counted, f.status.Runs = f.live.pos.Counts, f.runs
+	f.compareSettings()
 	for _, l := range f.all() {
 		l.publish()
 	}

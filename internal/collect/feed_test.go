@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -239,6 +240,33 @@ func TestGap(t *testing.T) {
 			t.Fatalf("second Once: %v", err)
 		}
 		wantAll(t, api, log)
+	})
+}
+
+// TestSettingsChange: what other settings mean for a position is said, once,
+// and remembered.
+func TestSettingsChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		with := func(s Settings) func(*Options) { return func(o *Options) { o.Settings = s } }
+		was, is := Settings{Start: "1h", Filter: "a", Request: "q"}, Settings{Start: "2h", Filter: "b", Request: "q"}
+		for i, step := range []struct {
+			settings Settings
+			want     []string
+		}{{was, nil}, {was, nil}, {is, []string{"filter", "start"}}, {is, []string{"filter", "start"}}, {Settings{Start: "2h", Filter: "b", Request: "r"}, []string{"filter", "start", "request"}}} {
+			f := open(t, api, log, with(step.settings))
+			var got []string
+			for _, c := range f.Status().Changes {
+				got = append(got, c.Setting)
+			}
+			if !slices.Equal(got, step.want) {
+				t.Errorf("opened %d times: %q changed, want %q", i+1, got, step.want)
+			}
+			time.Sleep(time.Minute)
+			if err := f.Once(t.Context()); err != nil {
+				t.Fatalf("Once: %v", err)
+			}
+		}
 	})
 }
 

@@ -47,6 +47,9 @@ type savedState struct {
 	Lateness    Lateness  `json:"lateness"`
 	Habits      Habits    `json:"habits"`
 	Runs        []Run     `json:"runs,omitempty"`
+
+	Settings Settings         `json:"settings,omitzero"` // with which the position was reached
+	Changes  []SettingsChange `json:"changes,omitempty"` // the last ones
 }
 
 func newLane(f *Feed, name pagelog.Lane) *lane {
@@ -66,11 +69,15 @@ func (l *lane) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read state of feed %s: %w", feed, err)
 	}
+	settings, changes := l.saved.Settings, l.saved.Changes // of this process, where it has looked
 	l.saved, l.stateRev, l.seq = savedState{}, rev, 0
 	if rev > 0 {
 		if err := json.Unmarshal(data, &l.saved); err != nil {
 			return &DamagedError{Feed: feed, What: "state entry of its " + string(l.name) + " lane", Err: err}
 		}
+	}
+	if settings != (Settings{}) {
+		l.saved.Settings, l.saved.Changes = settings, changes
 	}
 	l.pos = l.saved.Position
 	last, ok, err := l.feed.opts.Log.Last(ctx, feed, l.name)

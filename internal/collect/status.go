@@ -40,24 +40,25 @@ var States = []State{StateIdle, StateCollecting, StatePaused, StateRetrying, Sta
 
 // Status is a feed's state for people.
 type Status struct {
-	Connection  string        `json:"connection"`
-	Source      string        `json:"source"`
-	State       State         `json:"state"`
-	Reason      string        `json:"reason,omitempty"`
-	Since       time.Time     `json:"since"` // of the state
-	Watermark   time.Time     `json:"watermark,omitzero"`
-	CompleteTo  time.Time     `json:"complete_to,omitzero"` // a revisit up to here found nothing missing
-	LastSuccess time.Time     `json:"last_success,omitzero"`
-	Next        time.Time     `json:"next,omitzero"` // round or try
-	Counts      Counts        `json:"counts"`
-	Slices      int           `json:"slices"` // left of the round
-	Gaps        []Slice       `json:"gaps,omitempty"`
-	Backfill    *Backfill     `json:"backfill,omitempty"` // under way or the last one
-	Lanes       []LaneStatus  `json:"lanes,omitempty"`
-	Runs        []Run         `json:"runs,omitempty"` // the last ones, oldest first
-	LatenessP50 time.Duration `json:"lateness_p50_ns"`
-	LatenessP99 time.Duration `json:"lateness_p99_ns"`
-	LatenessMax time.Duration `json:"lateness_max_ns"`
+	Connection  string           `json:"connection"`
+	Source      string           `json:"source"`
+	State       State            `json:"state"`
+	Reason      string           `json:"reason,omitempty"`
+	Since       time.Time        `json:"since"` // of the state
+	Watermark   time.Time        `json:"watermark,omitzero"`
+	CompleteTo  time.Time        `json:"complete_to,omitzero"` // a revisit up to here found nothing missing
+	LastSuccess time.Time        `json:"last_success,omitzero"`
+	Next        time.Time        `json:"next,omitzero"` // round or try
+	Counts      Counts           `json:"counts"`
+	Slices      int              `json:"slices"` // left of the round
+	Gaps        []Slice          `json:"gaps,omitempty"`
+	Backfill    *Backfill        `json:"backfill,omitempty"` // under way or the last one
+	Lanes       []LaneStatus     `json:"lanes,omitempty"`
+	Changes     []SettingsChange `json:"settings_changes,omitempty"`
+	Runs        []Run            `json:"runs,omitempty"` // the last ones, oldest first
+	LatenessP50 time.Duration    `json:"lateness_p50_ns"`
+	LatenessP99 time.Duration    `json:"lateness_p99_ns"`
+	LatenessMax time.Duration    `json:"lateness_max_ns"`
 }
 
 // Lag is how far the watermark is behind now; 0 before the first round.

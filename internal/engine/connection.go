@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,11 +23,13 @@ type connection struct {
 	name    string
 	client  *fetch.Client
 	feeds   []*collect.Feed
-	sources []string // of feeds, in the same order
+	sources []string                // of feeds, in the same order
+	damaged []*collect.DamagedError // feeds that could not be opened; only where nothing runs
 	logger  *slog.Logger
 
 	mu      sync.Mutex
 	answers map[string]Answers // by source; "" for sign-ins
+	changed chan struct{}      // closed and replaced when a person changed a feed
 }
 
 // Answers count what an API answered, by class.
@@ -41,7 +45,7 @@ func (a Answers) total() int64 {
 }
 
 func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*connection, error) {
-	c := &connection{name: cfg.Name, logger: e.opts.Logger.With("connection", cfg.Name), answers: map[string]Answers{}}
+	c := &connection{name: cfg.Name, logger: e.opts.Logger.With("connection", cfg.Name), answers: map[string]Answers{}, changed: make(chan struct{})}
 	if !e.opts.Offline {
 		client, err := NewClient(cfg, e.opts.Logger, e.opts.UserAgent, c.count)
 		if err != nil {
@@ -64,10 +68,17 @@ func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*c
 			Start:    feed.Start.At,
 			Interval: feed.Interval,
 			Overlap:  feed.Overlap,
+			Revisit:  feed.Revisit,
 			PageSize: feed.PageSize,
 			Filter:   feed.Filter,
+			Settings: settings(feed),
 			Logger:   e.opts.Logger,
 		})
+		var damaged *collect.DamagedError
+		if e.opts.Offline && errors.As(err, &damaged) {
+			c.damaged = append(c.damaged, damaged)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -75,6 +86,25 @@ func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*c
 		c.sources = append(c.sources, feed.Source.ID)
 	}
 	return c, nil
+}
+
+// settings are those that decide what a feed reads, in a form that can be
+// compared with that of an earlier run.
+func settings(feed *config.Feed) collect.Settings {
+	s := collect.Settings{Start: feed.Start.String(), Request: digest(feed.Source.Request)}
+	if len(feed.Filter) > 0 {
+		s.Filter = digest(feed.Filter)
+	}
+	return s
+}
+
+// digest is the same for values with the same JSON.
+func digest(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error() // the same each time, too
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(b))[:16]
 }
 
 // NewClient makes the client of a configured connection.
@@ -126,76 +156,221 @@ func (c *connection) counted(source string, all bool) Answers {
 	return sum
 }
 
+// person is a channel that is closed when a person next changes a feed.
+func (c *connection) person() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
+// noteChange tells feeds that have stopped that a person changed something.
+func (c *connection) noteChange() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
 // run reads the connection's feeds until ctx ends. Where several processes
 // share a log, one of them at a time holds the connection.
 func (c *connection) run(ctx context.Context, e *Engine) {
+	waited := false
 	for ctx.Err() == nil {
-		lease, err := e.log.Lease(ctx, "connection/"+c.name, leaseTTL)
-		if err != nil {
-			if !errors.Is(err, pagelog.ErrHeld) && ctx.Err() == nil {
-				c.logger.Warn("lease not acquired", "error", err)
+		lease, err := e.log.Lease(ctx, c.leaseName(), e.opts.timing.lease)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, pagelog.ErrHeld):
+			if !waited {
+				c.logger.Info("another trawl collects this connection; waiting for it to end")
 			}
-			wait(ctx, leaseTTL/3)
+			for _, f := range c.feeds {
+				f.Standby()
+			}
+		default:
+			c.logger.Warn("connection waits for its lease", "error", err)
+		}
+		if err == nil && waited { // whoever had it may have moved the feeds
+			err = c.reload(ctx)
+			if err != nil {
+				c.logger.Warn("feeds not read from the log", "error", err)
+				c.release(ctx, lease)
+			}
+		}
+		waited = true
+		if err != nil {
+			wait(ctx, e.opts.timing.lease/3, nil)
 			continue
 		}
-		held, cancel := context.WithCancel(ctx)
-		go func() {
-			select {
-			case <-lease.Lost():
-				cancel()
-			case <-held.Done():
-			}
-		}()
-		c.runFeeds(held)
-		cancel()
-		if err := lease.Release(context.WithoutCancel(ctx)); err != nil {
-			c.logger.Warn("lease not released", "error", err)
-		}
+		c.hold(ctx, lease, e.opts.timing.retry)
 	}
 }
 
-// runFeeds runs all feeds. A credential that is refused stops them all: they
-// are tried again together after a while, in case it was mended.
-func (c *connection) runFeeds(ctx context.Context) {
+// reload brings the feeds to where another process left them.
+func (c *connection) reload(ctx context.Context) error {
+	for _, f := range c.feeds {
+		if err := f.Reload(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hold runs the feeds for as long as ctx and the lease last.
+func (c *connection) hold(ctx context.Context, lease *pagelog.Lease, retry time.Duration) {
+	held, cancel := whileHeld(ctx, lease)
+	defer cancel()
+	c.runFeeds(held, retry)
+	if ctx.Err() == nil {
+		c.logger.Warn("connection's lease was lost")
+	}
+	c.release(ctx, lease)
+}
+
+// whileHeld gives a context that ends with ctx, with the lease, or when cancel
+// is called.
+func whileHeld(ctx context.Context, lease *pagelog.Lease) (held context.Context, cancel context.CancelFunc) {
+	held, cancel = context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-lease.Lost():
+			cancel()
+		case <-held.Done():
+		}
+	}()
+	return held, cancel
+}
+
+// release gives the lease back, so that another process need not wait until it
+// has run out.
+func (c *connection) release(ctx context.Context, lease *pagelog.Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseLimit)
+	defer cancel()
+	if err := lease.Release(ctx); err != nil {
+		c.logger.Warn("lease not released", "error", err)
+	}
+}
+
+func (c *connection) leaseName() string { return "connection/" + c.name }
+
+// once brings the connection's feeds to the present.
+func (c *connection) once(ctx context.Context, e *Engine) error {
+	lease, err := c.claim(ctx, e)
+	if ctx.Err() != nil && err != nil {
+		return nil // what ended ctx is told elsewhere
+	}
+	if err != nil {
+		return err
+	}
+	held, cancel := whileHeld(ctx, lease)
+	defer cancel()
+	errs := make([]error, len(c.feeds))
+	var wg sync.WaitGroup
+	for i, f := range c.feeds {
+		wg.Go(func() { errs[i] = f.Once(held) })
+	}
+	wg.Wait()
+	lost := held.Err() != nil && ctx.Err() == nil
+	c.release(ctx, lease)
+	refused := false
+	for i, err := range errs {
+		switch {
+		case errors.Is(err, context.Canceled):
+			errs[i] = nil // likewise
+		case isClass(err, fetch.Auth) && refused:
+			errs[i] = nil // one credential, one message
+		case isClass(err, fetch.Auth):
+			refused = true
+		}
+	}
+	if lost {
+		errs = append(errs, fmt.Errorf("connection %s: another trawl has taken it over", c.name))
+	}
+	return errors.Join(errs...)
+}
+
+// claim gets the connection's lease for Once. It waits for as long as a
+// process that died may still seem to hold it.
+func (c *connection) claim(ctx context.Context, e *Engine) (*pagelog.Lease, error) {
+	ttl := e.opts.timing.lease
+	deadline := time.Now().Add(ttl + ttl/6)
+	for waited := false; ; waited = true {
+		lease, err := e.log.Lease(ctx, c.leaseName(), ttl)
+		switch {
+		case err == nil && waited:
+			if err := c.reload(ctx); err != nil {
+				c.release(ctx, lease)
+				return nil, err
+			}
+			return lease, nil
+		case err == nil:
+			return lease, nil
+		case !errors.Is(err, pagelog.ErrHeld):
+			return nil, fmt.Errorf("connection %s: %w", c.name, err)
+		case time.Now().After(deadline):
+			return nil, fmt.Errorf("connection %s: another trawl collects it: %w", c.name, err)
+		case !waited:
+			c.logger.Info("another trawl collects this connection; waiting for it to end")
+		}
+		wait(ctx, ttl/30, nil)
+	}
+}
+
+// runFeeds runs all feeds until ctx ends. A credential that is refused stops
+// them all; they are tried again together after a while, in case it was
+// mended. A feed that stopped for another reason is tried again when a person
+// changed something, and one that lacks a permission also after a while.
+func (c *connection) runFeeds(ctx context.Context, retry time.Duration) {
 	for ctx.Err() == nil {
 		round, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
 		var refused atomic.Bool
+		person := c.person()
 		for _, f := range c.feeds {
 			wg.Go(func() {
 				for round.Err() == nil {
+					person := c.person()
 					err := f.Run(round)
-					var answer *fetch.Error
 					switch {
 					case err == nil:
-					case errors.As(err, &answer) && answer.Class == fetch.Auth:
+					case isClass(err, fetch.Auth):
 						refused.Store(true)
 						cancel()
-					case errors.As(err, &answer) && answer.Class == fetch.Forbidden:
-						wait(round, authRetry) // a scope may be granted meanwhile
+					case isClass(err, fetch.Forbidden):
+						wait(round, retry, person) // a scope may be granted meanwhile
 					default:
-						<-round.Done() // a person has to change something: until the next start
+						wait(round, forever, person)
 					}
 				}
 			})
 		}
 		wg.Wait()
 		cancel()
-		if refused.Load() {
+		if refused.Load() && ctx.Err() == nil {
 			for _, f := range c.feeds {
 				f.Refused()
 			}
-			c.logger.Error("connection stopped: its credential was refused", "next_try_in", authRetry)
-			wait(ctx, authRetry)
+			c.logger.Error("connection stopped: its credential was refused", "next_try_in", retry)
+			wait(ctx, retry, person)
 		}
 	}
 }
 
-func wait(ctx context.Context, d time.Duration) {
+func isClass(err error, class fetch.Class) bool {
+	var answer *fetch.Error
+	return errors.As(err, &answer) && answer.Class == class
+}
+
+const forever = time.Duration(1<<63 - 1)
+
+// wait waits for d, at most until ctx ends or early is closed.
+func wait(ctx context.Context, d time.Duration, early <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
+	case <-early:
 	case <-timer.C:
 	}
 }
