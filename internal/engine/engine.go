@@ -17,11 +17,20 @@ import (
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
+// timing is how long things take; tests shorten it.
+type timing struct {
+	retry    time.Duration // between two sign-ins of a connection that was refused
+	trim     time.Duration // between two looks for what the log can give back
+	lease    time.Duration // after which the connections of a process that died are free
+	patience time.Duration // of Once with a log that is full
+}
+
+var usual = timing{retry: 15 * time.Minute, trim: time.Minute, lease: 30 * time.Second, patience: 30 * time.Second}
+
+// Stopping takes at most pageGrace of package collect, and then:
 const (
-	authRetry    = 15 * time.Minute // between two sign-ins of a connection that was refused
-	trimInterval = time.Minute
-	leaseTTL     = 30 * time.Second
-	stopLimit    = 4 * time.Second // for outputs to finish what they hold once stopping was asked for
+	releaseLimit = time.Second     // for a lease
+	stopLimit    = 3 * time.Second // for outputs to finish what they hold
 )
 
 // Options are what does not come from the configuration.
@@ -29,7 +38,15 @@ type Options struct {
 	Logger    *slog.Logger
 	UserAgent string
 	Offline   bool // only look and change positions: no client is made, nothing runs
+
+	timing timing // zero: usual
 }
+
+// ErrStopped is Once's error when it was stopped before its end.
+var ErrStopped = errors.New("stopped before everything was collected and delivered; the next run goes on from here")
+
+// ErrOnce refuses changes of feeds while Once is at work.
+var ErrOnce = errors.New("`trawl run --once` is at work and takes no changes; try again when it has ended")
 
 // Engine is an opened configuration. Open, then any of Once, Run and the
 // looking functions, then Close.
@@ -40,11 +57,17 @@ type Engine struct {
 	connections []*connection
 	outputs     []*delivery
 	started     time.Time
+
+	changes sync.RWMutex // held for reading while a feed is changed
+	once    bool         // Once is at work; guarded by changes
 }
 
 // Open opens the log and everything that stands in it. A second process with
 // the same data_dir is refused with pagelog.ErrLocked.
 func Open(ctx context.Context, cfg *config.Config, opts Options) (_ *Engine, err error) {
+	if opts.timing == (timing{}) {
+		opts.timing = usual
+	}
 	e := &Engine{cfg: cfg, opts: opts, started: time.Now()}
 	e.log, err = pagelog.Open(ctx, pagelog.Options{
 		Dir:      filepath.Join(cfg.DataDir, "log"),
@@ -98,35 +121,64 @@ func (e *Engine) Close() error {
 
 // Once brings every feed to the present, delivers everything and returns.
 // The error joins what went wrong; the other feeds and outputs are finished
-// all the same.
+// all the same. When ctx ended first it is ErrStopped.
 func (e *Engine) Once(ctx context.Context) error {
+	e.setOnce(true)
+	defer e.setOnce(false)
 	deliveries := e.startOutputs(ctx)
+	reading, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	var beside sync.WaitGroup
+	beside.Go(func() { e.keepTrimmed(reading) })
+	beside.Go(func() { e.watchFull(reading, giveUp) })
 	var wg sync.WaitGroup
-	errs := make(chan error, e.feeds())
-	for _, c := range e.connections {
-		for _, f := range c.feeds {
-			wg.Go(func() { errs <- f.Once(ctx) })
-		}
+	errs := make([]error, len(e.connections))
+	for i, c := range e.connections {
+		wg.Go(func() { errs[i] = c.once(reading, e) })
 	}
 	wg.Wait()
-	close(errs)
-	var all []error
-	for err := range errs {
-		if err != nil && !errors.Is(err, context.Canceled) {
-			all = append(all, err)
-		}
-	}
+	full := context.Cause(reading)
+	giveUp(nil)
+	beside.Wait()
 	if ctx.Err() == nil {
-		all = append(all, e.drain(ctx, deliveries))
+		errs = append(errs, full, e.drain(ctx, deliveries))
 	}
 	stopped := deliveries.stop()
-	if ctx.Err() != nil { // as asked: what is left is done at the next start
-		return errors.Join(append(all, stopped, context.Cause(ctx))...)
+	if ctx.Err() != nil {
+		return errors.Join(append(errs, stopped, ErrStopped)...)
 	}
-	if len(all) == 0 || errors.Join(all...) == nil {
-		all = append(all, stopped)
+	if errors.Join(errs...) == nil { // else it says the same
+		errs = append(errs, stopped)
 	}
-	return errors.Join(append(all, e.trim(ctx))...)
+	return errors.Join(append(errs, e.trim(ctx))...)
+}
+
+func (e *Engine) setOnce(once bool) {
+	e.changes.Lock()
+	defer e.changes.Unlock()
+	e.once = once
+}
+
+// watchFull makes Once give up when the log has been full for long: nobody may
+// be there to see that it waits.
+func (e *Engine) watchFull(ctx context.Context, giveUp context.CancelCauseFunc) {
+	ticker := time.NewTicker(e.opts.timing.patience / 10)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, c := range e.connections {
+			for _, f := range c.feeds {
+				if s := f.Status(); s.State == collect.StateFull && time.Since(s.Since) > e.opts.timing.patience {
+					giveUp(fmt.Errorf("feed %s waited for %s: %s", f.Name(), e.opts.timing.patience, s.Reason))
+					return
+				}
+			}
+		}
+	}
 }
 
 // drain waits until every output has what is in the log at this moment.
@@ -146,22 +198,25 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, c := range e.connections {
 		wg.Go(func() { c.run(ctx, e) })
 	}
-	wg.Go(func() {
-		ticker := time.NewTicker(trimInterval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-				if err := e.trim(ctx); err != nil && ctx.Err() == nil {
-					e.opts.Logger.Warn("log not trimmed", "error", err)
-				}
-			}
-		}
-	})
+	wg.Go(func() { e.keepTrimmed(ctx) })
 	wg.Wait()
 	return deliveries.stop()
+}
+
+// keepTrimmed trims the log now and then until ctx ends.
+func (e *Engine) keepTrimmed(ctx context.Context) {
+	ticker := time.NewTicker(e.opts.timing.trim)
+	defer ticker.Stop()
+	for {
+		if err := e.trim(ctx); err != nil && ctx.Err() == nil {
+			e.opts.Logger.Warn("log not trimmed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // trim gives back the space of pages that every output has and that are older
@@ -173,50 +228,64 @@ func (e *Engine) trim(ctx context.Context) error {
 	return nil
 }
 
-func (e *Engine) feeds() int {
-	n := 0
-	for _, c := range e.connections {
-		n += len(c.feeds)
-	}
-	return n
-}
-
-// Feed finds a feed by its full name: wiz-prod/audit.
-func (e *Engine) Feed(name string) (*collect.Feed, error) {
+// find finds a feed by its full name: wiz-prod/audit.
+func (e *Engine) find(name string) (*connection, *collect.Feed, error) {
 	var known []string
 	for _, c := range e.connections {
 		for i, f := range c.feeds {
 			full := c.name + "/" + c.sources[i]
 			if full == name {
-				return f, nil
+				return c, f, nil
 			}
 			known = append(known, full)
 		}
 	}
-	return nil, &UnknownFeedError{Name: name, Known: known}
+	return nil, nil, &UnknownFeedError{Name: name, Known: known}
 }
 
 // Change carries out one of the position tools on a feed: pause, resume,
 // rewind (to the time given), reset or cancel-backfill. It returns when the
 // change is stored.
 func (e *Engine) Change(ctx context.Context, feed, verb string, to time.Time) error {
-	f, err := e.Feed(feed)
+	e.changes.RLock()
+	defer e.changes.RUnlock()
+	for _, c := range e.connections {
+		for _, damaged := range c.damaged {
+			switch {
+			case damaged.Feed.String() != feed:
+			case verb == "reset":
+				return collect.ResetDamaged(ctx, e.log, damaged.Feed)
+			default:
+				return damaged
+			}
+		}
+	}
+	c, f, err := e.find(feed)
 	if err != nil {
 		return err
 	}
-	switch verb {
-	case "pause":
-		return f.Do(ctx, collect.Pause)
-	case "resume":
-		return f.Do(ctx, collect.Resume)
-	case "rewind":
-		return f.Do(ctx, collect.Rewind(to))
-	case "reset":
-		return f.Do(ctx, collect.Reset)
-	case "cancel-backfill":
-		return f.Do(ctx, collect.CancelBackfill)
+	var change collect.Change
+	switch {
+	case e.once:
+		return ErrOnce
+	case verb == "pause":
+		change = collect.Pause
+	case verb == "resume":
+		change = collect.Resume
+	case verb == "rewind" && !to.IsZero():
+		change = collect.Rewind(to)
+	case verb == "reset":
+		change = collect.Reset
+	case verb == "cancel-backfill":
+		change = collect.CancelBackfill
+	default:
+		return fmt.Errorf("change feed %s: %q is not one of pause, resume, rewind (to a time), reset, cancel-backfill", feed, verb)
 	}
-	return fmt.Errorf("change feed %s: %q is not one of pause, resume, rewind, reset, cancel-backfill", feed, verb)
+	if err := f.Do(ctx, change); err != nil {
+		return err
+	}
+	c.noteChange()
+	return nil
 }
 
 // UnknownFeedError is a name that no feed has.

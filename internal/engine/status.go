@@ -58,6 +58,10 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 			fs.LagSeconds = fs.Lag(now).Seconds()
 			s.Feeds = append(s.Feeds, fs)
 		}
+		for _, d := range c.damaged {
+			s.Feeds = append(s.Feeds, FeedStatus{Status: collect.Status{
+				Connection: d.Feed.Connection, Source: d.Feed.Source, State: collect.StateDamaged, Reason: d.Error(), Since: now}})
+		}
 	}
 	for _, o := range e.outputs {
 		pending, _, err := o.reader.Pending(ctx)
@@ -73,12 +77,19 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 	return s, nil
 }
 
+// Healthy reports whether the feed does what was asked of it.
+func (f FeedStatus) Healthy() bool {
+	switch f.State {
+	case collect.StateIdle, collect.StateCollecting, collect.StatePaused, collect.StateStandby:
+		return true
+	}
+	return false
+}
+
 // Healthy reports whether every feed and output does its work.
 func (s Status) Healthy() bool {
 	for _, f := range s.Feeds {
-		switch f.State {
-		case collect.StateIdle, collect.StateCollecting, collect.StatePaused:
-		default:
+		if !f.Healthy() {
 			return false
 		}
 	}
