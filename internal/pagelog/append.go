@@ -43,6 +43,9 @@ func (l *Log) Append(ctx context.Context, p Page, after uint64) (uint64, error) 
 		return 0, fmt.Errorf("append page of %s %s: %w", p.Feed, p.Lane, err)
 	}
 	l.note(seq)
+	if l.store != nil {
+		l.store.wrotePage(seq, after == 0)
+	}
 	return seq, nil
 }
 

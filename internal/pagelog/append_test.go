@@ -237,7 +237,7 @@ func TestHugePages(t *testing.T) {
 		if s, err := l.Stats(t.Context()); err != nil || s.Pages != len(pages) {
 			t.Errorf("%+v, %v", s, err)
 		}
-		if err := l.verifyPages(t.Context()); err != nil {
+		if err := l.verifyPages(t.Context(), 0); err != nil {
 			t.Error(err)
 		}
 		l.Close()

@@ -45,6 +45,7 @@ func runServer(t testing.TB, change ...func(o *server.Options)) *server.Server {
 type line struct {
 	net.Listener
 	deaf atomic.Bool // what the server says is lost
+	off  atomic.Bool // new connections are closed at once
 	mu   sync.Mutex
 	conn []net.Conn
 	wg   sync.WaitGroup
@@ -63,7 +64,10 @@ func newLine(t *testing.T, to string) *line {
 				return
 			}
 			out, err := net.Dial("tcp", to)
-			if err != nil {
+			if err == nil && l.off.Load() {
+				out.Close()
+			}
+			if err != nil || l.off.Load() {
 				in.Close()
 				continue
 			}
@@ -104,15 +108,16 @@ func (l *line) cut() {
 	l.conn = nil
 }
 
-func behindLine(t *testing.T) (*Log, *line) {
-	u, err := url.Parse(runServer(t).ClientURL())
+func behindLine(t *testing.T) (l *Log, ln *line, direct string) {
+	direct = runServer(t).ClientURL()
+	u, err := url.Parse(direct)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := newLine(t, u.Host)
-	l := openWith(t, Options{URL: "nats://" + ln.Addr().String(), Logger: quiet})
+	ln = newLine(t, u.Host)
+	l = openWith(t, Options{URL: "nats://" + ln.Addr().String(), Logger: quiet})
 	l.timeout, l.limit = 300*time.Millisecond, 10*time.Second
-	return l, ln
+	return l, ln, direct
 }
 
 // waitBack waits until the server answers again.
@@ -134,7 +139,7 @@ func (l *Log) waitBack(t *testing.T) {
 // itself that the page is in, once.
 func TestAnswerLost(t *testing.T) {
 	t.Parallel()
-	l, ln := behindLine(t)
+	l, ln, _ := behindLine(t)
 	after := appendPages(t, l, audit, Live, 1, 1, 0)
 	ln.deaf.Store(true)
 	healed := make(chan struct{})
@@ -160,7 +165,7 @@ func TestAnswerLost(t *testing.T) {
 
 func TestOutcomeUnknown(t *testing.T) {
 	t.Parallel()
-	l, ln := behindLine(t)
+	l, ln, _ := behindLine(t)
 	l.limit = time.Second
 	after := appendPages(t, l, audit, Live, 1, 1, 0)
 	ln.deaf.Store(true)
@@ -192,7 +197,7 @@ func TestOutcomeUnknown(t *testing.T) {
 // TestReaderOverCuts reads while the connection is cut again and again.
 func TestReaderOverCuts(t *testing.T) {
 	t.Parallel()
-	l, ln := behindLine(t)
+	l, ln, _ := behindLine(t)
 	l.timeout = 2 * time.Second
 	appendPages(t, l, audit, Live, 1, 100, 0)
 	r := openReader(t, l, "r")

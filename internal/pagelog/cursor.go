@@ -196,14 +196,19 @@ func (c *cursor) each(ctx context.Context, upTo uint64, yield func(message) erro
 // chain checks that each page follows the page it was published behind.
 type chain map[string]uint64 // the last sequence seen of each subject
 
-func (c chain) check(l *Log, subj string, p *stored) error {
-	if prev, ok := c[subj]; ok && p.after != prev {
+// check takes the next page of a subject. The predecessor of the first may be
+// gone, up to the sequence trimmed.
+func (c chain) check(l *Log, subj string, p *stored, trimmed uint64) error {
+	if prev, ok := c[subj]; ok && p.after != prev || !ok && p.after > trimmed {
 		return &DamagedError{Path: l.path, Seq: p.Seq, Problem: fmt.Sprintf(
-			"this page of %s %s follows one at %d, which is gone; the one before it is at %d", p.Feed, p.Lane, p.after, prev)}
+			"this page of %s %s follows one at %d, which is gone", p.Feed, p.Lane, p.after)}
 	}
 	c[subj] = p.Seq
 	return nil
 }
+
+// anywhere is the bound of a check that begins in the middle.
+const anywhere = ^uint64(0)
 
 // Headers yields every page of a feed, oldest first, all lanes, without
 // records. An error of yield ends it and is returned as it is.
@@ -219,7 +224,7 @@ func (l *Log) Headers(ctx context.Context, f Feed, yield func(Page) error) error
 		if err != nil {
 			return err
 		}
-		if err := seen.check(l, m.Subject(), p); err != nil {
+		if err := seen.check(l, m.Subject(), p, anywhere); err != nil {
 			return err
 		}
 		theirs = yield(p.Page)
@@ -233,7 +238,7 @@ func (l *Log) Headers(ctx context.Context, f Feed, yield func(Page) error) error
 
 // verifyPages reads the headers of all pages: each must be readable, its
 // predecessor there unless trimmed, and its parts too.
-func (l *Log) verifyPages(ctx context.Context) error {
+func (l *Log) verifyPages(ctx context.Context, trimmed uint64) error {
 	seen, parts := chain{}, map[uint64]bool{}
 	c := &cursor{l: l, headers: true}
 	return c.each(ctx, ^uint64(0), func(m message) error {
@@ -251,6 +256,6 @@ func (l *Log) verifyPages(ctx context.Context) error {
 			}
 			delete(parts, seq)
 		}
-		return seen.check(l, m.Subject(), p)
+		return seen.check(l, m.Subject(), p, trimmed)
 	})
 }

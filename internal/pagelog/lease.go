@@ -66,6 +66,7 @@ func (l *Log) lease(ctx context.Context, name string, ttl time.Duration) (*Lease
 	if err != nil {
 		return nil, err
 	}
+	s.rev = now.rev
 	if dead := now.By == "" || l.srv != nil && now.By != l.instance; !dead && now.left > 0 {
 		return nil, fmt.Errorf("%w for another %s at most", ErrHeld, now.left.Round(time.Millisecond))
 	}
@@ -92,13 +93,15 @@ func (l *Log) lease(ctx context.Context, name string, ttl time.Duration) (*Lease
 // safe is how long a renewal is good for, counted from when it was sent.
 func (s *Lease) safe() time.Duration { return s.me.TTL - s.me.TTL/6 }
 
-type heldFor struct {
+// held is a lease's entry as it was found.
+type held struct {
 	holder
+	rev  uint64
 	left time.Duration // until it is free
 }
 
-// read returns who has the lease and takes over the entry's revision.
-func (s *Lease) read(ctx context.Context) (h heldFor, err error) {
+// read returns who has the lease.
+func (s *Lease) read(ctx context.Context) (h held, err error) {
 	msg, err := s.l.entry(ctx, s.key)
 	if err != nil || msg == nil {
 		return h, err
@@ -110,7 +113,7 @@ func (s *Lease) read(ctx context.Context) (h heldFor, err error) {
 	if err != nil {
 		return h, err
 	}
-	s.rev, h.left = msg.Sequence, h.TTL-now.Sub(msg.Time)
+	h.rev, h.left = msg.Sequence, h.TTL-now.Sub(msg.Time)
 	return h, nil
 }
 
@@ -173,6 +176,7 @@ func (s *Lease) renew(ctx context.Context) error {
 			s.lose()
 			return ErrHeld
 		}
+		s.rev = now.rev
 		rev, err = s.write(ctx, s.me)
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package pagelog
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -48,6 +49,8 @@ type Options struct {
 	// Logger takes the warnings of the server and the state of the connection;
 	// nil is slog.Default().
 	Logger *slog.Logger
+
+	verify int64 // verifySize; for tests
 }
 
 // Log is an open log. Its methods may be called from several goroutines.
@@ -116,7 +119,7 @@ func (l *Log) openEmbedded(ctx context.Context, o Options) error {
 	if l.lock, err = lockDir(dir); err != nil {
 		return err
 	}
-	st, err := openStore(dir, l.logger)
+	st, err := openStore(dir, cmp.Or(o.verify, verifySize), l.logger)
 	if err != nil {
 		return err
 	}
@@ -133,7 +136,7 @@ func (l *Log) openEmbedded(ctx context.Context, o Options) error {
 	if err := st.compare(ctx, l); err != nil {
 		return err
 	}
-	if err := st.begin(l); err != nil {
+	if err := st.begin(ctx, l); err != nil {
 		return err
 	}
 	l.tail = newTail(l.high.Load())
@@ -310,9 +313,6 @@ func (l *Log) checkMarks(ctx context.Context) error {
 func (l *Log) note(seq uint64) {
 	for old := l.high.Load(); seq > old && !l.high.CompareAndSwap(old, seq); old = l.high.Load() {
 	}
-	if l.store != nil {
-		l.store.wrote(l.high.Load(), 0, false)
-	}
 }
 
 // Stats is the size of the log.
@@ -385,6 +385,7 @@ func (l *Log) shutdown() error {
 	}
 	var left *remains
 	if l.store != nil {
+		l.store.stop()
 		left = l.remains()
 	}
 	if l.nc != nil {

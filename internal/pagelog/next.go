@@ -131,7 +131,7 @@ func (r *Reader) fromTail(e *tailPage) (*stored, error) {
 			return nil, r.damaged(&e.stored, err)
 		}
 	}
-	if err := r.seen.check(r.l, e.subj, &e.stored); err != nil {
+	if err := r.seen.check(r.l, e.subj, &e.stored, anywhere); err != nil {
 		return nil, err
 	}
 	r.at = e.Seq
@@ -216,7 +216,7 @@ func (r *Reader) decode(ctx context.Context, m message) (*stored, error) {
 	if err := p.readBody(body); err != nil {
 		return nil, r.damaged(p, err)
 	}
-	return p, r.seen.check(r.l, m.Subject(), p)
+	return p, r.seen.check(r.l, m.Subject(), p, anywhere)
 }
 
 func (r *Reader) damaged(p *stored, err error) error {

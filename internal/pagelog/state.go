@@ -64,7 +64,7 @@ func (l *Log) putState(ctx context.Context, key string, data []byte, rev uint64)
 		return 0, ErrConflict
 	}
 	if err == nil && l.store != nil {
-		l.store.wrote(l.high.Load(), next, rev == 0)
+		l.store.wroteState(next, rev == 0)
 	}
 	return next, err
 }

@@ -28,12 +28,14 @@ const (
 	streamsDir      = "jetstream/$G/streams" // as the server lays it out
 	indexName       = "index.db"             // the server rebuilds it from the blocks
 
-	markEvery = 10 * time.Second
-)
+	// markAfter is how long after a write at most it is noted in log.json.
+	markAfter = 2 * time.Second
 
-// verifyAlways is the size up to which all blocks are verified at every open,
-// at about 2 GB/s; above it only after a stop that was not clean.
-var verifyAlways int64 = 256 << 20
+	// verifySize is the size of a log up to which its blocks are verified at
+	// every open, in a fraction of a second; above it only after a stop that was
+	// not clean, when the server reads them all too.
+	verifySize = 1 << 30
+)
 
 // manifest is what log.json holds.
 type manifest struct {
@@ -41,10 +43,14 @@ type manifest struct {
 	ID      string    `json:"id"` // also in the streams' metadata
 	Created time.Time `json:"created"`
 	Ready   bool      `json:"ready"` // the streams were created; from here on they must exist
-	// What is known to have been written, a few seconds behind.
-	Pages uint64 `json:"pages"` // sequence of a page
-	State uint64 `json:"state"` // revision of an entry
-	Keys  int    `json:"keys"`  // number of entries
+	// What is known to have been written, markAfter behind.
+	Pages   uint64   `json:"pages"` // sequence of the last page
+	Lanes   int      `json:"lanes"` // number of subjects of pages
+	State   uint64   `json:"state"` // revision of the last entry
+	Keys    int      `json:"keys"`  // number of entries
+	Streams []string `json:"streams"`
+	// Trim has removed nothing above it; noted before it does.
+	Trimmed uint64 `json:"trimmed"`
 	// What a clean stop left; nil while the log is open.
 	Closed *remains `json:"closed,omitempty"`
 }
@@ -70,12 +76,13 @@ type store struct {
 
 	mu sync.Mutex
 	manifest
-	marked time.Time
+	mark *time.Timer // while something is to be noted
+	over bool        // Close has begun
 }
 
 // openStore reads the manifest and checks the files against it, before a server
 // touches them.
-func openStore(dir string, logger *slog.Logger) (*store, error) {
+func openStore(dir string, verify int64, logger *slog.Logger) (*store, error) {
 	st := &store{dir: dir, logger: logger}
 	path := filepath.Join(dir, manifestName)
 	b, err := os.ReadFile(path)
@@ -103,13 +110,14 @@ func openStore(dir string, logger *slog.Logger) (*store, error) {
 		return st, nil
 	}
 	st.clean = st.Closed
-	return st, st.checkFiles()
+	return st, st.checkFiles(verify)
 }
 
-// checkFiles finds files that are gone, changed since a clean stop, or damaged.
-func (st *store) checkFiles() error {
+// checkFiles finds files that are gone, changed since a clean stop, or damaged;
+// the last also after a clean stop if they are not larger than upTo.
+func (st *store) checkFiles(upTo int64) error {
 	root := filepath.Join(st.dir, streamsDir)
-	for _, name := range []string{pagesName, stateName} {
+	for _, name := range st.Streams {
 		for _, file := range []string{"meta.inf", "meta.sum", "msgs"} {
 			path := filepath.Join(root, name, file)
 			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -142,10 +150,10 @@ func (st *store) checkFiles() error {
 	for _, n := range files {
 		size += n
 	}
-	if !verify && size > verifyAlways {
+	if !verify && size > upTo {
 		return nil
 	}
-	for _, name := range []string{pagesName, stateName} {
+	for _, name := range st.Streams {
 		if err := verifyBlocks(filepath.Join(root, name, "msgs"), name, st.clean == nil); err != nil {
 			return err
 		}
@@ -176,6 +184,10 @@ func (st *store) compare(ctx context.Context, l *Log) error {
 		return nil
 	}
 	pages, state := l.pages.CachedInfo().State, l.state.CachedInfo().State
+	lanes, err := l.lanes(ctx)
+	if err != nil {
+		return err
+	}
 	damaged := func(problem string, args ...any) error {
 		return &DamagedError{Path: st.dir, Problem: fmt.Sprintf(problem, args...)}
 	}
@@ -184,10 +196,12 @@ func (st *store) compare(ctx context.Context, l *Log) error {
 		return damaged("pages end at sequence %d, there was one at %d", pages.LastSeq, st.Pages)
 	case state.LastSeq < st.State:
 		return damaged("state ends at revision %d, there was one at %d", state.LastSeq, st.State)
+	case lanes < st.Lanes:
+		return damaged("there are pages of %d lanes, there were of %d", lanes, st.Lanes)
 	case int(state.NumSubjects) < st.Keys:
 		return damaged("state has %d entries, there were %d", state.NumSubjects, st.Keys)
 	case st.clean == nil:
-		if err := l.verifyPages(ctx); err != nil {
+		if err := l.verifyPages(ctx, st.Trimmed); err != nil {
 			return err
 		}
 	case numbersOf(pages) != st.clean.Pages:
@@ -199,32 +213,76 @@ func (st *store) compare(ctx context.Context, l *Log) error {
 }
 
 // begin records that the log is open.
-func (st *store) begin(l *Log) error {
+func (st *store) begin(ctx context.Context, l *Log) error {
+	lanes, err := l.lanes(ctx)
+	if err != nil {
+		return err
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	state := l.state.CachedInfo().State
 	st.Ready, st.Closed = true, nil
-	st.Pages, st.State, st.Keys = l.high.Load(), state.LastSeq, int(state.NumSubjects)
+	st.Pages, st.Lanes = l.high.Load(), lanes
+	st.State, st.Keys = state.LastSeq, int(state.NumSubjects)
 	return st.write()
 }
 
-// wrote notes a page (and an entry, unless rev is 0; added says whether it is a
-// new one) and now and then writes that down. The write it follows is done, so
-// a failure is only worth a warning.
-func (st *store) wrote(page, rev uint64, added bool) {
+// lanes counts the subjects of pages. Trim never empties one.
+func (l *Log) lanes(ctx context.Context) (int, error) {
+	info, err := l.info(ctx, l.pages, jetstream.WithSubjectFilter("pages.>"))
+	if err != nil {
+		return 0, err
+	}
+	return len(info.State.Subjects), nil
+}
+
+// wrotePage notes a page; first says that it is the first of its lane.
+func (st *store) wrotePage(seq uint64, first bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.Pages, st.State = max(st.Pages, page), max(st.State, rev)
-	if added {
+	st.Pages = max(st.Pages, seq)
+	if first {
+		st.Lanes++
+	}
+	st.soon()
+}
+
+// wroteState notes an entry; first says that it is a new one.
+func (st *store) wroteState(rev uint64, first bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.State = max(st.State, rev)
+	if first {
 		st.Keys++
 	}
-	if time.Since(st.marked) < markEvery {
+	st.soon()
+}
+
+// soon has the manifest written within markAfter; st.mu is held. The writes
+// that it notes are done, so a failure is only worth a warning.
+func (st *store) soon() {
+	if st.mark != nil || st.over {
 		return
 	}
-	st.marked = time.Now()
-	if err := st.write(); err != nil {
-		st.logger.Warn("mark of the log was not written", "error", err)
-	}
+	st.mark = time.AfterFunc(markAfter, func() {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		st.mark = nil
+		if st.over {
+			return
+		}
+		if err := st.write(); err != nil {
+			st.logger.Warn("log.json was not brought up to date", "error", err)
+		}
+	})
+}
+
+// trimming records, before it is done, that pages up to seq may be removed.
+func (st *store) trimming(seq uint64) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.Trimmed = max(st.Trimmed, seq)
+	return st.write()
 }
 
 // dropping records, before it is done, that an entry will be removed.
@@ -233,6 +291,16 @@ func (st *store) dropping() error {
 	defer st.mu.Unlock()
 	st.Keys = max(st.Keys-1, 0)
 	return st.write()
+}
+
+// stop ends noting, before the log is closed.
+func (st *store) stop() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.over = true
+	if st.mark != nil {
+		st.mark.Stop()
+	}
 }
 
 // remains asks the server what it holds, before it is shut down; nil if it does
@@ -265,8 +333,18 @@ func (st *store) end(left *remains) error {
 	return st.write()
 }
 
-// write replaces log.json, durably and at once.
+// write replaces log.json, durably and at once; st.mu is held.
 func (st *store) write() error {
+	entries, err := os.ReadDir(filepath.Join(st.dir, streamsDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	st.Streams = nil
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") { // one being deleted
+			st.Streams = append(st.Streams, e.Name())
+		}
+	}
 	b, err := json.MarshalIndent(st.manifest, "", "  ")
 	if err != nil {
 		return err

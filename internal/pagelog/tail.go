@@ -117,14 +117,7 @@ func (t *tail) add(e *tailPage, inParts bool) {
 	t.size += len(e.body) + e.header
 	t.raw += e.size
 	for t.size > tailSize {
-		old := t.pages[0]
-		if old.Records != nil {
-			t.raw -= old.size
-		}
-		t.size -= len(old.body) + old.header
-		t.base = old.Seq
-		t.pages[0] = nil
-		t.pages = t.pages[1:]
+		t.dropFirst()
 	}
 	for _, old := range t.pages {
 		if t.raw <= tailRaw {
@@ -134,6 +127,27 @@ func (t *tail) add(e *tailPage, inParts bool) {
 			old.Records = nil
 			t.raw -= old.size
 		}
+	}
+}
+
+// dropFirst leaves the first page to the server. t.mu is held.
+func (t *tail) dropFirst() {
+	old := t.pages[0]
+	if old.Records != nil {
+		t.raw -= old.size
+	}
+	t.size -= len(old.body) + old.header
+	t.base = old.Seq
+	t.pages[0] = nil
+	t.pages = t.pages[1:]
+}
+
+// forget leaves pages up to seq to the server.
+func (t *tail) forget(seq uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.pages) > 0 && t.pages[0].Seq <= seq {
+		t.dropFirst()
 	}
 }
 

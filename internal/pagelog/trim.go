@@ -47,6 +47,12 @@ func (l *Log) trim(ctx context.Context, before time.Time) error {
 		return nil
 	}
 
+	if l.store != nil {
+		if err := l.store.trimming(upTo); err != nil {
+			return err
+		}
+		l.tail.forget(upTo)
+	}
 	keep, err := l.keep(ctx, info, upTo)
 	if err != nil {
 		return err
