@@ -241,6 +241,14 @@ func source(change func(*catalog.Source)) *catalog.Source {
 // open gives a feed that begins an hour ago, with pages of ten.
 func open(t *testing.T, api Fetcher, log Log, change func(*Options)) *Feed {
 	t.Helper()
+	f, err := Open(t.Context(), options(api, log, change))
+	if err != nil {
+		t.Fatalf("open feed: %v", err)
+	}
+	return f
+}
+
+func options(api Fetcher, log Log, change func(*Options)) Options {
 	o := Options{
 		Feed:     testFeed,
 		Source:   source(nil),
@@ -256,11 +264,7 @@ func open(t *testing.T, api Fetcher, log Log, change func(*Options)) *Feed {
 	if change != nil {
 		change(&o)
 	}
-	f, err := Open(t.Context(), o)
-	if err != nil {
-		t.Fatalf("open feed: %v", err)
-	}
-	return f
+	return o
 }
 
 // wantAll fails unless every event that was ever visible is in the log once.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,8 +65,9 @@ type Feed struct {
 	commands chan command
 	woken    chan struct{} // a backfill was started
 
-	running sync.Mutex // held by whoever moves the feed: Run, Once, or Do while neither runs
-	lanes              // each with a position of its own
+	running chan struct{} // holds one element of whoever moves the feed: Run, Once, or Do while neither runs
+	waiting atomic.Int32  // commands that Run has not taken yet
+	lanes                 // each with a position of its own
 	paused  atomic.Bool
 	forget  atomic.Uint64 // pages up to this sequence do not count as seen; see Position.ForgetTo
 
@@ -75,16 +77,17 @@ type Feed struct {
 	commit sync.Mutex // held from telling a page's new records until they are written; guards known
 	known  ids        // records in the log
 
-	mu       sync.Mutex // guards what follows
-	status   Status
-	counts   map[pagelog.Lane]Counts
-	lateness Lateness
-	habits   Habits
-	runs     []Run
-	runBegan time.Time // of the run under way
-	counted  Counts    // of the live lane, when it began
-	created  time.Time // when the feed was first read, and
-	floor    time.Time // where it began
+	mu        sync.Mutex // guards what follows
+	status    Status
+	counts    map[pagelog.Lane]Counts
+	lateness  Lateness
+	habits    Habits
+	runs      []Run
+	runBegan  time.Time // of the run under way
+	counted   Counts    // of the live lane, when it began
+	interrupt func()    // gives up the page in hand; nil: there is none
+	created   time.Time // when the feed was first read, and
+	floor     time.Time // where it began
 }
 
 // lanes are the ways in which a feed is read.
@@ -105,6 +108,7 @@ func Open(ctx context.Context, opts Options) (*Feed, error) {
 		now:      opts.Now,
 		commands: make(chan command),
 		woken:    make(chan struct{}, 1),
+		running:  make(chan struct{}, 1),
 		known:    ids{},
 		counts:   map[pagelog.Lane]Counts{},
 	}
@@ -120,18 +124,29 @@ func Open(ctx context.Context, opts Options) (*Feed, error) {
 	if err := f.loadIDs(ctx, f.all()...); err != nil {
 		return nil, err
 	}
-	f.paused.Store(f.live.saved.Paused)
 	f.lateness, f.habits, f.runs = f.live.saved.Lateness, f.live.saved.Habits, f.live.saved.Runs
 	f.counted, f.status.Runs = f.live.pos.Counts, f.runs
 	f.compareSettings()
 	for _, l := range f.all() {
 		l.publish()
 	}
-	f.setState(StateIdle, "")
-	if f.paused.Load() {
-		f.setState(StatePaused, pausedReason)
-	}
+	f.resume()
 	return f, nil
+}
+
+// resume sets the state in which the last run left the feed.
+func (f *Feed) resume() {
+	switch n := len(f.runs); {
+	case f.paused.Load():
+		f.setState(StatePaused, pausedReason)
+	case n > 0 && f.runs[n-1].State != "":
+		f.setState(f.runs[n-1].State, strings.TrimPrefix(f.runs[n-1].Result, string(f.runs[n-1].State)+": "))
+		f.mu.Lock()
+		f.status.Since = f.runs[n-1].Ended
+		f.mu.Unlock()
+	default:
+		f.setState(StateIdle, "")
+	}
 }
 
 // Name is the feed's name.
@@ -164,8 +179,8 @@ func (f *Feed) loadIDs(ctx context.Context, lanes ...*lane) error {
 // the revisits that are due. It returns nil then, and an error only when the
 // feed can't go on (see [Stopped]).
 func (f *Feed) Run(ctx context.Context) error {
-	f.running.Lock()
-	defer f.running.Unlock()
+	f.running <- struct{}{}
+	defer f.stopped()
 	ctx, cancel := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	defer beside.Wait()
@@ -174,10 +189,15 @@ func (f *Feed) Run(ctx context.Context) error {
 	beside.Go(func() { f.runBackfills(ctx) })
 	failures := 0
 	for {
-		wait, err := f.advance(ctx)
+		page, done := f.interruptible(ctx)
+		wait, err := f.advance(page)
+		interrupted := page.Err() != nil
+		done()
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case err != nil && interrupted && !isStopped(err):
+			wait = 0 // a command waits
 		case err == nil:
 			failures = 0
 		case isStopped(err):
@@ -198,10 +218,31 @@ func (f *Feed) Run(ctx context.Context) error {
 	}
 }
 
+// stopped lets another move the feed.
+func (f *Feed) stopped() { <-f.running }
+
+// interruptible gives a context for one page that Do can end.
+func (f *Feed) interruptible(ctx context.Context) (page context.Context, done context.CancelFunc) {
+	page, cancel := context.WithCancel(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.interrupt = cancel
+	if f.waiting.Load() > 0 {
+		cancel()
+	}
+	return page, func() {
+		f.mu.Lock()
+		f.interrupt = nil
+		f.mu.Unlock()
+		cancel()
+	}
+}
+
 // advance does the next thing to do in the live lane and says how long to wait
 // before the one after it.
 func (f *Feed) advance(ctx context.Context) (wait time.Duration, err error) {
 	if f.paused.Load() {
+		f.setState(StatePaused, pausedReason)
 		return forever, nil
 	}
 	at, reading := f.live.next()
@@ -237,8 +278,8 @@ func (f *Feed) began() time.Time {
 // returns: nil when everything up to the moment of the call was read, else why
 // not.
 func (f *Feed) Once(ctx context.Context) error {
-	f.running.Lock()
-	defer f.running.Unlock()
+	f.running <- struct{}{}
+	defer f.stopped()
 	if f.paused.Load() {
 		return nil
 	}
@@ -247,6 +288,7 @@ func (f *Feed) Once(ctx context.Context) error {
 		f.setError(err)
 		if !errors.As(err, new(*IncompleteError)) { // that one was noted with its round
 			f.ran(err.Error())
+			f.store(ctx)
 		}
 	}
 	return err
@@ -256,6 +298,9 @@ func (f *Feed) once(ctx context.Context) error {
 	target := f.now()
 	planned := false // a round, which also reads the gaps of earlier ones again
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		at, reading := f.live.next()
 		if !reading {
 			if p := f.Position(); p.Rev > 0 && !p.Watermark.Before(target) && (planned || len(p.Gaps) == 0) {
@@ -352,6 +397,11 @@ func (f *Feed) endRun(ctx context.Context, found fault) {
 		result += ": " + found.reason
 	}
 	f.ran(result)
+	f.store(ctx)
+}
+
+// store writes what is known of the feed besides its position.
+func (f *Feed) store(ctx context.Context) {
 	l := f.live
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -624,6 +624,7 @@ func TestFaultsWithNames(t *testing.T) {
 		defer stop()
 		var maker sync.WaitGroup
 		maker.Go(func() {
+			time.Sleep(7 * time.Second) // never at the moment at which the feed asks
 			every := time.NewTicker(time.Minute)
 			defer every.Stop()
 			for {

@@ -86,6 +86,8 @@ func (l *lane) load(ctx context.Context) error {
 	}
 	if ok {
 		l.seq = last.Seq
+	}
+	if ok && last.Seq > l.pos.ForgetTo {
 		p, err := decodePosition(last.Position)
 		if err != nil {
 			return &DamagedError{Feed: feed, What: fmt.Sprintf("page %d", last.Seq), Err: err}
@@ -97,6 +99,13 @@ func (l *lane) load(ctx context.Context) error {
 			}
 		}
 	}
+	if l.name == pagelog.Live {
+		l.feed.paused.Store(l.saved.Paused)
+	}
+	// Where the catalogue has fewer time fields than before: the watermark is
+	// not later than what these slices held.
+	gone := func(s Slice) bool { return s.Field >= len(l.feed.opts.Source.Window.Fields) }
+	l.pos.Slices, l.pos.Gaps = slices.DeleteFunc(l.pos.Slices, gone), slices.DeleteFunc(l.pos.Gaps, gone)
 	l.feed.forget.Store(max(l.feed.forget.Load(), l.pos.ForgetTo))
 	clear(l.walks)
 	for i := range l.pos.Slices {

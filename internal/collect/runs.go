@@ -15,7 +15,8 @@ type Run struct {
 	Records    int64     `json:"records"` // new ones
 	Duplicates int64     `json:"duplicates"`
 	Late       int64     `json:"late"`
-	Result     string    `json:"result"` // the state it ended in, and why
+	State      State     `json:"state"`  // it ended in
+	Result     string    `json:"result"` // the state, and why
 }
 
 // ran notes the end of a run. A failure like the last one is added to it, so
@@ -30,6 +31,7 @@ func (f *Feed) ran(result string) {
 		Records:    p.Counts.Records - f.counted.Records,
 		Duplicates: p.Counts.Duplicates - f.counted.Duplicates,
 		Late:       p.Counts.Late - f.counted.Late,
+		State:      f.status.State,
 		Result:     result,
 	}
 	f.counted, f.runBegan = p.Counts, run.Ended

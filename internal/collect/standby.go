@@ -15,8 +15,8 @@ func (f *Feed) Standby() {
 // Reload reads the positions and ids from the log again, for a feed that
 // another process may have moved since. It must not be running.
 func (f *Feed) Reload(ctx context.Context) error {
-	f.running.Lock()
-	defer f.running.Unlock()
+	f.running <- struct{}{}
+	defer f.stopped()
 	for _, l := range f.all() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -30,13 +30,12 @@ func (f *Feed) Reload(ctx context.Context) error {
 	if err := f.loadIDs(ctx, f.all()...); err != nil {
 		return err
 	}
-	f.paused.Store(f.live.saved.Paused)
 	for _, l := range f.all() {
 		l.publish()
 	}
-	f.setState(StateIdle, "")
-	if f.paused.Load() {
-		f.setState(StatePaused, pausedReason)
-	}
+	f.mu.Lock()
+	f.runs = f.live.saved.Runs
+	f.mu.Unlock()
+	f.resume()
 	return nil
 }

@@ -36,7 +36,8 @@ const (
 
 // States are all of them.
 var States = []State{StateIdle, StateCollecting, StatePaused, StateRetrying, StateAuth, StateForbidden, StateStopped, StateFull, StateIncomplete, StateStuck,
-	StateSilent, StateBehind, StateLossy, StateMissingFields, StateDuplicating}
+	StateSilent, StateBehind, StateLossy, StateMissingFields, StateDuplicating,
+	StateStandby, StateDamaged}
 
 // Status is a feed's state for people.
 type Status struct {
@@ -160,14 +161,22 @@ func (f *Feed) Refused() {
 }
 
 // Do carries out a change of the feed's position: between two pages while the
-// feed runs, at once otherwise. It returns when the change is stored.
+// feed runs, at once otherwise. A page that takes long is given up for it, and
+// read again later. Do returns when the change is stored.
 func (f *Feed) Do(ctx context.Context, change Change) error {
-	if f.running.TryLock() {
-		defer f.running.Unlock()
-		return change(ctx, f)
+	f.waiting.Add(1)
+	defer f.waiting.Add(-1)
+	f.mu.Lock()
+	interrupt := f.interrupt
+	f.mu.Unlock()
+	if interrupt != nil {
+		interrupt()
 	}
 	c := command{change: func(f *Feed) error { return change(ctx, f) }, done: make(chan error, 1)}
 	select {
+	case f.running <- struct{}{}:
+		defer f.stopped()
+		return change(ctx, f)
 	case f.commands <- c:
 		return <-c.done
 	case <-ctx.Done():
@@ -214,6 +223,12 @@ func Rewind(t time.Time) Change {
 		t = t.UTC().Truncate(time.Microsecond)
 		if t.After(f.now()) {
 			return fmt.Errorf("rewind feed %s: %s is in the future", f.opts.Feed, t.Format(time.RFC3339))
+		}
+		if r := f.opts.Source.Window.Retention.Std(); r > 0 {
+			if oldest := f.now().UTC().Add(-r); t.Before(oldest) {
+				f.log.Warn("rewound to before what the product keeps; reading from there", "to", t, "kept_from", oldest)
+				t = oldest
+			}
 		}
 		f.live.mu.Lock()
 		defer f.live.mu.Unlock()
@@ -266,7 +281,10 @@ func (l *lane) jump(ctx context.Context, change func(*Position)) error {
 	change(&next)
 	clear(l.walks)
 	l.began, l.short = time.Time{}, 0
-	return l.save(ctx, next)
+	next.Rev++
+	state := l.saved
+	state.Position = next
+	return l.put(ctx, state)
 }
 
 // Position is where the live lane stands.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/trawlsec/trawl/internal/fetch"
@@ -169,7 +170,11 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 // endsShort handles a walk that ended before its slice did.
 func (l *lane) endsShort(next *Position, i int, why string) error {
 	s := &next.Slices[i]
-	l.feed.log.Warn("slice not complete", "lane", l.name, "since", s.Since, "until", s.Until, "reason", why, "walk", s.Walks+1)
+	level := slog.LevelWarn
+	if l.short > 0 {
+		level = slog.LevelDebug // the first of a round is news
+	}
+	l.feed.log.Log(context.Background(), level, "slice not complete", "lane", l.name, "since", s.Since, "until", s.Until, "reason", why, "walk", s.Walks+1)
 	if l.short++; l.short > mostShort {
 		l.short = 0
 		return &StuckError{Feed: l.feed.opts.Feed, Walks: mostShort, Why: why}
@@ -228,7 +233,7 @@ func (l *lane) commit(ctx context.Context, read Slice, w *walk, b batch, next Po
 
 // append writes a page and waits while the log is full.
 func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
-	for {
+	for told := false; ; told = true {
 		hold, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 		seq, err := l.feed.opts.Log.Append(hold, p, l.seq)
 		cancel()
@@ -239,7 +244,11 @@ func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 			}
 			return seq, nil
 		}
-		l.feed.setState(StateFull, "the log is full: an output is behind, or log.max_bytes is too small")
+		const full = "the log is full: an output is behind, or log.max_bytes is too small"
+		if !told {
+			l.feed.log.Warn("feed waits", "reason", full)
+		}
+		l.feed.setState(StateFull, full)
 		timer := time.NewTimer(fullRetry)
 		select {
 		case <-ctx.Done():
