@@ -34,8 +34,8 @@ const (
 // the page is on disk. The log goes on using the page's records for its
 // readers: they must not be changed.
 //
-// The error is ErrFenced, ErrFull or ErrTooLarge, and then nothing was written;
-// or ErrUnknown. Once the page is under way a cancelled ctx is not obeyed until
+// The error is ErrFenced, ErrFull, ErrTooLarge or ErrBroken, and then nothing
+// was written; or ErrUnknown. Once the page is under way a cancelled ctx is not obeyed until
 // the log has answered, for at most five seconds.
 func (l *Log) Append(ctx context.Context, p Page, after uint64) (uint64, error) {
 	seq, err := l.append(ctx, &p, after)
@@ -116,6 +116,9 @@ func (l *Log) publish(ctx context.Context, stream jetstream.Stream, msg *nats.Ms
 	if l.closed() {
 		return 0, ErrClosed
 	}
+	if err := l.out.diskError(); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrBroken, err)
+	}
 	id := nuid.Next()
 	msg.Header[hdrID] = []string{id}
 	opts = append(opts, jetstream.WithExpectStream(stream.CachedInfo().Config.Name))
@@ -146,6 +149,9 @@ func (l *Log) publish(ctx context.Context, stream jetstream.Stream, msg *nats.Ms
 			return 0, fmt.Errorf("log does not answer: %w", err)
 		case errors.Is(err, nats.ErrMaxPayload):
 			return 0, err
+		}
+		if disk := l.out.diskError(); disk != nil {
+			return 0, fmt.Errorf("%w: %w: %w", ErrUnknown, ErrBroken, disk)
 		}
 		if ctx.Err() != nil || time.Now().After(limit) || errors.Is(err, nats.ErrConnectionClosed) {
 			return 0, fmt.Errorf("%w: %w", ErrUnknown, err)

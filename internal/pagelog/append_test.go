@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -259,4 +261,46 @@ func TestCancelledBefore(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
+}
+
+// TestDiskNearlyFull keeps a reserve: pages are refused, state is not.
+func TestDiskNearlyFull(t *testing.T) {
+	t.Parallel()
+	l := open(t, t.TempDir())
+	after := appendPages(t, l, audit, Live, 1, 1, 0)
+	l.free = func(string) (uint64, error) { return diskReserve + 10, nil }
+	if _, err := l.Append(t.Context(), page(audit, Live, 2, 1, 10), after); !errors.Is(err, ErrFull) {
+		t.Errorf("%v", err)
+	}
+	if _, err := l.PutState(t.Context(), "k", nil, 0); err != nil {
+		t.Error(err)
+	}
+	l.free = freeSpace
+	appendPages(t, l, audit, Live, 2, 2, after)
+}
+
+// TestDiskFails has the server report a failed write, as it does once before it
+// falls silent.
+func TestDiskFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l := open(t, dir)
+	after := appendPages(t, l, audit, Live, 1, 1, 0)
+	l.out.Errorf("some trouble: %v", &fs.PathError{Op: "open", Err: syscall.ENOENT})
+	after = appendPages(t, l, audit, Live, 2, 2, after)
+	l.out.Errorf("critical %s: %v", "error", &fs.PathError{Op: "write", Path: "1.blk", Err: syscall.ENOSPC})
+	if _, err := l.Append(t.Context(), page(audit, Live, 3, 1, 10), after); !errors.Is(err, ErrBroken) || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("%v", err)
+	}
+	if _, err := l.PutState(t.Context(), "k", nil, 0); !errors.Is(err, ErrBroken) {
+		t.Errorf("%v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	st, err := openStore(dir, 0, quiet)
+	if err != nil || st.Closed != nil {
+		t.Errorf("called a clean stop: %+v, %v", st, err)
+	}
+	appendPages(t, open(t, dir), audit, Live, 3, 3, after)
 }

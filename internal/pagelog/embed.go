@@ -1,7 +1,10 @@
 package pagelog
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -11,7 +14,7 @@ import (
 
 // startServer runs a NATS server in this process, without a port, its streams
 // under dir and every write synced.
-func startServer(dir string, logger *slog.Logger) (*server.Server, error) {
+func startServer(dir string, logger *slog.Logger) (*server.Server, *serverLog, error) {
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "trawl",
 		DontListen: true,
@@ -27,7 +30,7 @@ func startServer(dir string, logger *slog.Logger) (*server.Server, error) {
 		JetStreamMaxStore:  1 << 60,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := &serverLog{logger: logger}
 	srv.SetLoggerV2(out, false, false, false)
@@ -35,17 +38,19 @@ func startServer(dir string, logger *slog.Logger) (*server.Server, error) {
 	if !srv.ReadyForConnections(time.Minute) || !srv.JetStreamEnabled() {
 		srv.Shutdown()
 		srv.WaitForShutdown()
-		return nil, fmt.Errorf("log server did not start: %s", out.fatalMessage())
+		return nil, nil, fmt.Errorf("log server did not start: %s", out.fatalMessage())
 	}
-	return srv, nil
+	return srv, out, nil
 }
 
 // serverLog passes the server's warnings and errors on. The server calls Fatalf
-// where its command would exit; here it is a start that failed.
+// where its command would exit; here it is a start that failed. That a stream
+// can no longer be written it tells nobody but its log.
 type serverLog struct {
 	logger *slog.Logger
 	mu     sync.Mutex
 	fatal  string
+	disk   error // the first write that failed
 }
 
 func (s *serverLog) Noticef(string, ...any) {}
@@ -58,6 +63,25 @@ func (s *serverLog) Warnf(format string, v ...any) {
 
 func (s *serverLog) Errorf(format string, v ...any) {
 	s.logger.Error("log server", "message", fmt.Sprintf(format, v...))
+	for _, arg := range v {
+		err, _ := arg.(error)
+		failed := (*fs.PathError)(nil)
+		if errors.As(err, &failed) && (failed.Op == "write" || failed.Op == "sync") {
+			s.mu.Lock()
+			s.disk = cmp.Or(s.disk, err)
+			s.mu.Unlock()
+		}
+	}
+}
+
+// diskError returns why the server can no longer write, nil if it can.
+func (s *serverLog) diskError() error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.disk
 }
 
 func (s *serverLog) Fatalf(format string, v ...any) {

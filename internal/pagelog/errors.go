@@ -13,9 +13,13 @@ var (
 	// ErrFenced: the page's subject holds a page later than the one it was to
 	// follow; somebody else writes this feed, or did. Read Last before going on.
 	ErrFenced = errors.New("another writer was there first")
-	// ErrFull: the log has reached its size limit. Nothing was written. Space
-	// comes from readers that acknowledge and from Trim.
+	// ErrFull: the log has reached its size limit, or its disk is nearly full.
+	// Nothing was written. Space comes from readers that acknowledge and from
+	// Trim.
 	ErrFull = errors.New("log is full")
+	// ErrBroken: the log's disk refused a write. The embedded server does not
+	// recover from that: once the disk works, the log is to be opened anew.
+	ErrBroken = errors.New("log cannot be written")
 	// ErrTooLarge: the page is beyond MaxRecords, MaxPosition or MaxPageSize.
 	// Cut it into several pages, all but the last with the position before it.
 	ErrTooLarge = errors.New("page is too large")

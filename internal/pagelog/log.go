@@ -69,6 +69,8 @@ type Log struct {
 
 	// Only with the embedded server.
 	srv   *server.Server
+	out   *serverLog
+	free  func(dir string) (uint64, error)
 	lock  *os.File
 	store *store
 	tail  *tail
@@ -115,7 +117,7 @@ func (l *Log) openEmbedded(ctx context.Context, o Options) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	l.path = dir
+	l.path, l.free = dir, freeSpace
 	if l.lock, err = lockDir(dir); err != nil {
 		return err
 	}
@@ -123,7 +125,7 @@ func (l *Log) openEmbedded(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if l.srv, err = startServer(dir, l.logger); err != nil {
+	if l.srv, l.out, err = startServer(dir, l.logger); err != nil {
 		return err
 	}
 	if err := l.connect("", nats.InProcessServer(l.srv)); err != nil {
@@ -386,7 +388,9 @@ func (l *Log) shutdown() error {
 	var left *remains
 	if l.store != nil {
 		l.store.stop()
-		left = l.remains()
+		if l.out.diskError() == nil {
+			left = l.remains()
+		}
 	}
 	if l.nc != nil {
 		l.nc.Close()

@@ -2,6 +2,7 @@ package pagelog
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sort"
 	"sync"
@@ -24,6 +25,9 @@ const (
 	tailSize = 9 << 20
 	// tailRaw is how much is also kept uncompressed, for readers close behind.
 	tailRaw = 4 << 20
+
+	// diskReserve is left free by pages, for readers to get on and make room.
+	diskReserve = 64 << 20
 )
 
 // tail is the end of an embedded log: its only writer, and its last pages.
@@ -88,6 +92,12 @@ func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []by
 	}
 	if last != after {
 		return 0, ErrFenced
+	}
+	// The server would take a full disk for a broken one.
+	if free, err := l.free(l.path); err != nil {
+		return 0, err
+	} else if free < uint64(len(body))+diskReserve {
+		return 0, fmt.Errorf("%d bytes left on the disk: %w", free, ErrFull)
 	}
 	put := func(msg *nats.Msg) (seq uint64, err error) {
 		if seq, err = l.publish(ctx, l.pages, msg, jetstream.WithExpectLastSequence(t.last)); err == nil {
