@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -90,7 +91,7 @@ func writeFeed(w io.Writer, f collect.Status, now time.Time) {
 	fmt.Fprintln(w)
 	runs := &table{header: []string{"RUN BEGAN", "TOOK", "RECORDS", "DUPLICATES", "LATE", "ENDED"}}
 	for _, r := range f.Runs {
-		runs.add(when(r.Began), short(r.Ended.Sub(r.Began)), fmt.Sprint(r.Records), fmt.Sprint(r.Duplicates), fmt.Sprint(r.Late), r.Result)
+		runs.add(when(r.Began), short(r.Ended.Sub(r.Began)), fmt.Sprint(r.Records), fmt.Sprint(r.Duplicates), fmt.Sprint(r.Late), strings.TrimSuffix(string(r.State)+": "+r.Reason, ": "))
 	}
 	runs.write(w)
 }

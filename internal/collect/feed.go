@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,7 +139,7 @@ func (f *Feed) resume() {
 	case f.paused.Load():
 		f.setState(StatePaused, pausedReason)
 	case n > 0 && f.runs[n-1].State != "":
-		f.setState(f.runs[n-1].State, strings.TrimPrefix(f.runs[n-1].Result, string(f.runs[n-1].State)+": "))
+		f.setState(f.runs[n-1].State, f.runs[n-1].Reason)
 		f.mu.Lock()
 		f.status.Since = f.runs[n-1].Ended
 		f.mu.Unlock()
@@ -202,14 +201,14 @@ func (f *Feed) Run(ctx context.Context) error {
 			failures = 0
 		case isStopped(err):
 			f.setError(err)
-			f.ran(err.Error())
+			f.ran()
 			f.log.Error("feed stopped", "error", err)
 			return err
 		default:
 			failures++
 			wait = backoff(failures, f.opts.Interval)
 			f.setError(err)
-			f.ran(err.Error())
+			f.ran()
 			f.log.Warn("feed failed, trying again", "error", err, "in", wait)
 		}
 		if err := f.sleep(ctx, wait); err != nil {
@@ -287,7 +286,7 @@ func (f *Feed) Once(ctx context.Context) error {
 	if err != nil && ctx.Err() == nil {
 		f.setError(err)
 		if !errors.As(err, new(*IncompleteError)) { // that one was noted with its round
-			f.ran(err.Error())
+			f.ran()
 			f.store(ctx)
 		}
 	}
@@ -387,16 +386,12 @@ func (f *Feed) finished(ctx context.Context) {
 		f.log.Warn("feed is not well", "state", found.state, "reason", found.reason)
 	}
 	f.setState(found.state, found.reason)
-	f.endRun(ctx, found)
+	f.endRun(ctx)
 }
 
 // endRun notes a run and stores what was learnt from it.
-func (f *Feed) endRun(ctx context.Context, found fault) {
-	result := string(found.state)
-	if found.reason != "" {
-		result += ": " + found.reason
-	}
-	f.ran(result)
+func (f *Feed) endRun(ctx context.Context) {
+	f.ran()
 	f.store(ctx)
 }
 

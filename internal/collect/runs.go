@@ -15,13 +15,13 @@ type Run struct {
 	Records    int64     `json:"records"` // new ones
 	Duplicates int64     `json:"duplicates"`
 	Late       int64     `json:"late"`
-	State      State     `json:"state"`  // it ended in
-	Result     string    `json:"result"` // the state, and why
+	State      State     `json:"state"` // it ended in
+	Reason     string    `json:"reason,omitempty"`
 }
 
-// ran notes the end of a run. A failure like the last one is added to it, so
+// ran notes the end of a run, with the state that it ended in. A failure like the last one is added to it, so
 // that an outage does not push out what was before.
-func (f *Feed) ran(result string) {
+func (f *Feed) ran() {
 	p := f.Position()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -32,10 +32,10 @@ func (f *Feed) ran(result string) {
 		Duplicates: p.Counts.Duplicates - f.counted.Duplicates,
 		Late:       p.Counts.Late - f.counted.Late,
 		State:      f.status.State,
-		Result:     result,
+		Reason:     f.status.Reason,
 	}
 	f.counted, f.runBegan = p.Counts, run.Ended
-	if n := len(f.runs); n > 0 && f.runs[n-1].Result == result && result != string(StateIdle) {
+	if n := len(f.runs); n > 0 && f.runs[n-1].State == run.State && f.runs[n-1].Reason == run.Reason && run.State != StateIdle {
 		last := &f.runs[n-1]
 		last.Ended = run.Ended
 		last.Records += run.Records
