@@ -160,7 +160,7 @@ func TestValues(t *testing.T) {
 		{"json", `"x"`, `"x"`, ""},
 		{"json", `[[]]`, `[[]]`, ""},
 		{"json", `[]`, ``, ""},
-		{"keyword", `"` + long + "\n" + `"`, `"` + long + `\n"`, ""},
+		{"keyword", `"` + long + "\n" + `"`, `"` + long + `\n"`, `record: is cut off or not JSON`},
 		{"long", `"` + long + `"`, ``, `f: "` + strings.Repeat("é", 39) + "… is not a whole number of 64 bits"},
 	}
 	for _, tt := range tests {

@@ -25,7 +25,7 @@ func TestOddRecords(t *testing.T) {
 		`null`:                      `record: null is not an object; @timestamp: the record has no time; event.id: the record has none`,
 		`{}`:                        `@timestamp: the record has no time; event.id: the record has none`,
 		``:                          `record: is cut off or not JSON; @timestamp: the record has no time; event.id: the record has none`,
-		`nonsense`:                  `record: nonsense is not an object; @timestamp: the record has no time; event.id: the record has none`,
+		`nonsense`:                  `record: is cut off or not JSON; @timestamp: the record has no time; event.id: the record has none`,
 		`{"id":"e1","a":{"b":"x`:    `record: is cut off or not JSON; @timestamp: the record has no time`,
 		`{"id":{"x":1},"time":"x"}`: `@timestamp: "x" is not a time; @timestamp: the record has no time; event.id: {…} is not a single value`,
 		`{"id":7,"time":null}`:      `@timestamp: the record has no time`,

@@ -50,7 +50,7 @@ func newState(m *Mapper) *state {
 // begin scans the record and decides what holds for it as a whole.
 func (st *state) begin(record []byte, meta Meta) {
 	m := st.m
-	whole := st.scan(record)
+	valid := st.scan(record)
 	st.uid = st.sum(record)
 	if !utf8.Valid(record) {
 		record = validUTF8(record)
@@ -60,7 +60,7 @@ func (st *state) begin(record []byte, meta Meta) {
 	st.errs, st.errSpans = st.errs[:0], st.errSpans[:0]
 	clear(st.written)
 	switch k := jsonscan.Kind(record); {
-	case k == 0 || !whole:
+	case k == 0 || !valid:
 		st.say("record", nil, "is cut off or not JSON")
 	case k != '{':
 		st.say("record", record, "is not an object")
@@ -79,9 +79,9 @@ func (st *state) begin(record []byte, meta Meta) {
 	}
 }
 
-// scan reads all paths. What is no JSON may look different to another plan, so
-// then the key is read with its own.
-func (st *state) scan(record []byte) (whole bool) {
+// scan reads all paths, and tells whether the record is valid JSON. What is not
+// may look different to another plan, so then the key is read with its own.
+func (st *state) scan(record []byte) (valid bool) {
 	if st.m.plan.Scan(record, st.out) {
 		return true
 	}

@@ -210,10 +210,13 @@ func readBody(resp *http.Response, limit, last int64) ([]byte, error) {
 
 // judge gives an answer its class, and the page where there is one.
 func (c *Client) judge(p *plan, a answer) (*Page, *Error) {
-	valid := a.err == nil && validJSON(a.body)
 	found := make([][]byte, inRules+len(c.rules))
-	if valid {
-		p.scan.Scan(a.body, found)
+	var records [][]byte
+	valid := false
+	if a.err == nil {
+		if records, valid = p.scan.Elements(a.body, found, inRecords); !valid {
+			clear(found)
+		}
 	}
 	class, rule := c.classify(a.status, found[inRules:])
 	if class != OK {
@@ -234,7 +237,7 @@ func (c *Client) judge(p *plan, a answer) (*Page, *Error) {
 	case !valid:
 		return nil, &Error{Class: Retry, Status: a.status, Err: notJSON(a)}
 	}
-	return p.page(a, found)
+	return p.page(a, found, records)
 }
 
 // classify applies the catalogue's rules, and the status where none matches;
@@ -257,7 +260,7 @@ func (c *Client) classify(status int, found [][]byte) (Class, *rule) {
 
 // page reads the page in an answer in which status and rules see no error, out
 // of what the plan's scan found.
-func (p *plan) page(a answer, found [][]byte) (*Page, *Error) {
+func (p *plan) page(a answer, found, records [][]byte) (*Page, *Error) {
 	bad := func(class Class, format string, args ...any) (*Page, *Error) {
 		return nil, &Error{Class: class, Status: a.status, Message: apiMessage(a.body, a.header), Err: fmt.Errorf(format, args...)}
 	}
@@ -267,14 +270,9 @@ func (p *plan) page(a answer, found [][]byte) (*Page, *Error) {
 		}
 		return bad(Partial, "data together with errors")
 	}
-	page := &Page{Total: -1, Fetched: time.Now(), Bytes: len(a.body)}
+	page := &Page{Records: records, Total: -1, Fetched: time.Now(), Bytes: len(a.body)}
 	switch kind := jsonscan.Kind(found[inRecords]); kind {
 	case '[':
-		page.Records = make([][]byte, 0, 512)
-		jsonscan.Elements(found[inRecords], func(raw []byte) bool {
-			page.Records = append(page.Records, raw)
-			return true
-		})
 	case 'n': // an empty list, as far as the schemas of lists that may be null go
 	case 0:
 		return bad(Retry, "the answer has no data")
@@ -361,7 +359,7 @@ func mustPaths(texts ...string) []jsonscan.Path {
 // apiMessage is what an answer says in words: of JSON a few of its messages,
 // else plain text as it is. Pages of HTML say nothing.
 func apiMessage(body []byte, h http.Header) string {
-	if !validJSON(body) {
+	if !jsonscan.Valid(body) {
 		if kind, _, _ := mime.ParseMediaType(h.Get("Content-Type")); kind == "text/plain" {
 			return string(body[:min(len(body), 4*mostMessage)])
 		}

@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
 )
+
+// deepest is how deep encoding/json follows values.
+const deepest = 10000
 
 // FuzzScan compares what paths reach with what encoding/json decodes.
 func FuzzScan(f *testing.F) {
@@ -19,6 +23,10 @@ func FuzzScan(f *testing.F) {
 		{`{"":{"\u0061":"\ud800"},"":{"a":"\\"}}`, `"".a`},
 		{"{\"a\":\"\xff\"}", "a"},
 		{`{"a":`, "."},
+		{`{"a":[1,2],"a":{"b":[3]},"a":null}`, "a[]"},
+		{`[1,-2.5e3,"x\"y",true,null,{}]`, "[]"}, {`[1,]`, "[]"}, {`[0,]0`, "[]"}, {`{,}`, "."}, {`{"a"}`, "a"}, {`{"a":}`, "a"}, {`[}`, "."}, {`1 2`, "."}, {` "\u00zz" `, "."},
+		{`[[[`, "."}, {`{1:2}`, "."}, {`[1 2]`, "[1]"}, {`]`, "."}, {`nul`, "."}, {"[\"a\x00\"]", "[0]"}, {`[01]`, "[0]"}, {`[1.]`, "."}, {`[-]`, "."}, {`[1e+]`, "."},
+		{`{"b":{"c" 1}}`, "a"}, {`{"a" 1}`, "a"}, {`{"b":{"c":1,}}`, "b.c"}, {"{\"b\":\"12345678\n\"}", "a"}, {strings.Repeat(`{"":[`, 70) + strings.Repeat(`]}`, 70), "a"},
 	} {
 		f.Add([]byte(seed.src), seed.path)
 	}
@@ -33,10 +41,28 @@ func FuzzScan(f *testing.F) {
 			paths = append(paths, p)
 		}
 		out := make([][]byte, len(paths))
-		whole := Compile(paths...).Scan(src, out)
-		valid := json.Valid(src)
-		if valid && !whole {
-			t.Fatalf("Scan finds %q cut off", src)
+		plan := Compile(paths...)
+		valid := plan.Scan(src, out)
+		if valid != Valid(src) {
+			t.Fatalf("Scan finds %q valid: %t; Valid: %t", src, valid, !valid)
+		}
+		if valid != json.Valid(src) && len(src) < deepest {
+			t.Fatalf("%q is valid: %t; encoding/json: %t", src, valid, !valid)
+		}
+		for i := range paths {
+			again := make([][]byte, len(paths))
+			elements, ok := plan.Elements(src, again, i)
+			if ok != valid || !reflect.DeepEqual(again, out) {
+				t.Fatalf("%s: Elements finds %q, valid %t; Scan %q, valid %t", paths[i], again, ok, out, valid)
+			}
+			var want [][]byte
+			Elements(out[i], func(raw []byte) bool {
+				want = append(want, raw)
+				return true
+			})
+			if valid && !slices.EqualFunc(elements, want, bytes.Equal) {
+				t.Fatalf("%s: elements %q of %s, want %q", paths[i], elements, out[i], want)
+			}
 		}
 		for i, p := range paths {
 			var got [][]byte
@@ -44,7 +70,7 @@ func FuzzScan(f *testing.F) {
 				got = append(got, raw)
 				return len(got) <= len(src)
 			})
-			if !valid {
+			if !valid || len(src) >= deepest {
 				continue
 			}
 			want := reach(decode(t, src), p.steps)

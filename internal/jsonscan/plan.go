@@ -5,7 +5,7 @@ import "slices"
 // Plan reads several paths in one pass. It is safe for concurrent use.
 type Plan struct {
 	root  *node
-	paths int
+	ends  []*node // of each path
 	nodes int
 }
 
@@ -32,7 +32,7 @@ type child struct {
 // Compile makes a plan of paths. Of a path with [] the plan reads the array
 // that the first [] stands for.
 func Compile(paths ...Path) *Plan {
-	p := &Plan{root: &node{}, paths: len(paths)}
+	p := &Plan{root: &node{}, ends: make([]*node, len(paths))}
 	for i, path := range paths {
 		n := p.root
 		n.below = append(n.below, i)
@@ -44,6 +44,7 @@ func Compile(paths ...Path) *Plan {
 			n.below = append(n.below, i)
 		}
 		n.outs = append(n.outs, i)
+		p.ends[i] = n
 	}
 	p.root.finish(&p.nodes)
 	return p
@@ -118,11 +119,14 @@ func (n *node) member(key []byte) *node {
 
 // state is one scan under way.
 type state struct {
-	src  []byte
-	out  [][]byte
-	cut  bool      // an object or array that was read has no end
-	more []uint64  // seen, of plans with many nodes
-	seen [8]uint64 // which nodes have been met, by id
+	src      []byte
+	out      [][]byte
+	lenient  bool      // looks at brackets and quotes only
+	bad      bool      // something is not as it should be
+	list     *node     // whose elements are wanted
+	elements [][]byte  // of list
+	more     []uint64  // seen, of plans with many nodes
+	seen     [8]uint64 // which nodes have been met, by id
 }
 
 // Scan reads src and sets out[i], for each path i of the plan, to the raw value
@@ -131,26 +135,43 @@ type state struct {
 // the record is as the path thinks; Path.Rest reads on from there. out must be
 // as long as the plan has paths.
 //
-// Scan reports whether src is one value with its end and nothing after it. That
-// is no proof of valid JSON: it looks at brackets and quotes only, and only
-// where the plan's paths lead.
+// Scan reports whether src is one valid JSON value, as Valid does. Where it is
+// not, the values are what is found by looking at brackets and quotes only.
 func (p *Plan) Scan(src []byte, out [][]byte) bool {
-	out = out[:p.paths]
-	clear(out)
 	s := state{src: src, out: out}
+	return p.scan(&s)
+}
+
+// Elements scans as Scan does, and also returns the raw elements of the array
+// that path i leads to, if src is valid.
+func (p *Plan) Elements(src []byte, out [][]byte, i int) (elements [][]byte, ok bool) {
+	s := state{src: src, out: out, list: p.ends[i]}
+	if ok = p.scan(&s); !ok || Kind(out[i]) != '[' {
+		return nil, ok // there may be those of an earlier member of the same name
+	}
+	return s.elements, true
+}
+
+func (p *Plan) scan(s *state) bool {
+	s.out = s.out[:len(p.ends)]
 	if p.nodes > 64*len(s.seen) {
 		s.more = make([]uint64, (p.nodes+63)/64)
 	}
-	i := skipSpace(src, 0)
-	if i >= len(src) {
-		return false
+	start := skipSpace(s.src, 0)
+	if start < len(s.src) {
+		clear(s.out)
+		if i := s.value(p.root, start); !s.bad && skipSpace(s.src, i) == len(s.src) {
+			return true
+		}
+		s.lenient, s.list = true, nil
+		clear(s.more)
+		clear(s.seen[:])
 	}
-	if s.src[i] == '"' {
-		_, _, ok := Text(src)
-		s.cut = !ok
+	clear(s.out)
+	if start < len(s.src) {
+		s.value(p.root, start)
 	}
-	i = s.value(p.root, i)
-	return !s.cut && skipSpace(src, i) == len(src)
+	return false
 }
 
 // meet marks a node as met, and reports whether it was already.
@@ -174,15 +195,37 @@ func (s *state) value(n *node, i int) int {
 	switch c := s.src[i]; {
 	case c == '{' && n.named:
 		i = s.object(n, i+1)
-	case c == '[' && len(n.elements) > 0:
+	case c == '[' && (len(n.elements) > 0 || n == s.list):
 		i = s.array(n, i+1)
 	default:
-		i = skipValue(s.src, i)
+		i = s.skip(i)
 	}
 	for _, o := range n.outs {
 		s.out[o] = s.src[start:i:i]
 	}
 	return i
+}
+
+// skip returns the index after the value at i.
+func (s *state) skip(i int) int {
+	if s.lenient {
+		return skipValue(s.src, i)
+	}
+	if i = skipValid(s.src, i); i < 0 {
+		return s.fail()
+	}
+	return i
+}
+
+// name returns the index after the string at i, and whether it holds a backslash.
+func (s *state) name(i int) (end int, escaped bool) {
+	if s.lenient {
+		return skipString(s.src, i)
+	}
+	if end, escaped = validString(s.src, i); end < 0 {
+		return s.fail(), false
+	}
+	return end, escaped
 }
 
 // forget drops what an earlier member of the same name gave.
@@ -207,15 +250,17 @@ func (s *state) object(n *node, i int) int {
 			return -i
 		}
 		if src[i] != '"' {
-			return s.cutOff()
+			return s.fail()
 		}
-		end, escaped := skipString(src, i)
+		end, escaped := s.name(i)
 		key := src[i+1 : max(i+1, end-1)]
-		if i = skipSpace(src, end); i < len(src) && src[i] == ':' {
-			i = skipSpace(src, i+1)
+		if i = space(src, end); i < len(src) && src[i] == ':' {
+			i = space(src, i+1)
+		} else if !s.lenient {
+			return s.fail()
 		}
 		if i >= len(src) {
-			return s.cutOff()
+			return s.fail()
 		}
 		if escaped {
 			key = appendUnescaped(nil, key)
@@ -223,19 +268,27 @@ func (s *state) object(n *node, i int) int {
 		if c := n.member(key); c != nil {
 			i = s.value(c, i)
 		} else {
-			i = skipValue(src, i)
+			i = s.skip(i)
 		}
 	}
 }
 
+const manyElements = 512 // that a page of records may well have
+
 // array reads on after an array's opening bracket.
 func (s *state) array(n *node, i int) int {
 	src := s.src
+	if n == s.list {
+		s.elements = make([][]byte, 0, manyElements)
+	}
 	for index := 0; ; index++ {
 		if i = s.next(i, index == 0, ']'); i < 0 {
 			return -i
 		}
-		end := skipValue(src, i)
+		end := s.skip(i)
+		if n == s.list {
+			s.elements = append(s.elements, src[i:end:end])
+		}
 		for k := range n.steps {
 			st, e := &n.steps[k], n.elements[k]
 			if st.kind == stepIndex && st.index == index ||
@@ -251,25 +304,24 @@ func (s *state) array(n *node, i int) int {
 // the closing bracket it returns the index after it, negative.
 func (s *state) next(i int, first bool, closing byte) int {
 	src := s.src
-	if i = skipSpace(src, i); i < len(src) {
+	if i = space(src, i); i < len(src) {
 		switch c := src[i]; {
 		case c == closing:
 			return -(i + 1)
 		case first:
 			return i
 		case c == ',':
-			if i = skipSpace(src, i+1); i < len(src) {
+			if i = space(src, i+1); i < len(src) {
 				return i
 			}
 		}
 	}
-	return -s.cutOff()
+	return -s.fail()
 }
 
-// cutOff notes that an object or array does not go on as it should, and ends
-// the scan.
-func (s *state) cutOff() int {
-	s.cut = true
+// fail notes that src is not valid, and ends the scan.
+func (s *state) fail() int {
+	s.bad = true
 	return len(s.src)
 }
 
