@@ -31,8 +31,7 @@ const (
 
 // Append writes a page behind the page with the sequence after on its subject
 // (0: it is the first) and returns its sequence. When it returns without error
-// the page is on disk. The log goes on using the page's records for its
-// readers: they must not be changed.
+// the page is on disk, and what p refers to is the caller's again.
 //
 // The error is ErrFenced, ErrFull, ErrTooLarge or ErrBroken, and then nothing
 // was written; or ErrUnknown. Once the page is under way a cancelled ctx is not obeyed until

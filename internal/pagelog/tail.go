@@ -39,7 +39,7 @@ type tail struct {
 	mu    sync.Mutex
 	base  uint64 // all pages above it are in pages
 	pages []*tailPage
-	size  int           // of all bodies and headers
+	size  int           // of all pages without their records
 	raw   int           // of all records kept
 	wake  chan struct{} // closed and replaced when base or pages change
 }
@@ -48,12 +48,12 @@ type tailPage struct {
 	stored // records are nil if kept only in body
 	subj   string
 	body   []byte
-	header int // bytes
+	rest   int // bytes of the rest, about
 }
 
 func newTail(last uint64) *tail { return &tail{base: last, wake: make(chan struct{})} }
 
-// write writes a page behind the one at after.
+// write writes a page behind the one at after, and keeps a copy.
 func (t *tail) write(ctx context.Context, l *Log, p *Page, msg *nats.Msg, body []byte, after uint64) (uint64, error) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
@@ -62,13 +62,34 @@ func (t *tail) write(ctx context.Context, l *Log, p *Page, msg *nats.Msg, body [
 		t.lasts = nil // perhaps something was written
 		return 0, err
 	}
+	if len(msg.Header[hdrParts]) > 0 {
+		t.leave(seq)
+		return seq, nil
+	}
 	e := &tailPage{
 		stored: stored{Page: *p, after: after, size: p.bodySize()},
-		subj:   msg.Subject, body: slices.Clone(msg.Data), header: len(msg.Header[hdrHashes][0]) + len(p.Position),
+		subj:   msg.Subject, body: slices.Clone(msg.Data),
+		rest: 8*len(p.Hashes) + len(p.Position) + 512,
 	}
-	e.Seq = seq
-	t.add(e, len(msg.Header[hdrParts]) > 0)
+	e.Seq, e.Records = seq, cloneRecords(p.Records)
+	e.Hashes, e.Position = slices.Clone(p.Hashes), slices.Clone(p.Position)
+	t.add(e)
 	return seq, nil
+}
+
+// cloneRecords copies records into one buffer of their size. The caller's may
+// be a few out of a large answer, which would be kept whole.
+func cloneRecords(records [][]byte) [][]byte {
+	size := 0
+	for _, r := range records {
+		size += len(r)
+	}
+	buf, clone := make([]byte, 0, size), make([][]byte, len(records))
+	for i, r := range records {
+		buf = append(buf, r...)
+		clone[i] = buf[len(buf)-len(r) : len(buf) : len(buf)]
+	}
+	return clone
 }
 
 func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []byte, after uint64) (uint64, error) {
@@ -112,19 +133,23 @@ func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []by
 	return seq, err
 }
 
-// add makes a page available to readers. One kept in parts is left to the
-// server, and so is all before it.
-func (t *tail) add(e *tailPage, inParts bool) {
+// leave leaves everything up to seq, a page kept in parts, to the server.
+func (t *tail) leave(seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	close(t.wake)
 	t.wake = make(chan struct{})
-	if inParts {
-		t.base, t.pages, t.size, t.raw = e.Seq, nil, 0, 0
-		return
-	}
+	t.base, t.pages, t.size, t.raw = seq, nil, 0, 0
+}
+
+// add makes a page available to readers.
+func (t *tail) add(e *tailPage) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	close(t.wake)
+	t.wake = make(chan struct{})
 	t.pages = append(t.pages, e)
-	t.size += len(e.body) + e.header
+	t.size += len(e.body) + e.rest
 	t.raw += e.size
 	for t.size > tailSize {
 		t.dropFirst()
@@ -146,7 +171,7 @@ func (t *tail) dropFirst() {
 	if old.Records != nil {
 		t.raw -= old.size
 	}
-	t.size -= len(old.body) + old.header
+	t.size -= len(old.body) + old.rest
 	t.base = old.Seq
 	t.pages[0] = nil
 	t.pages = t.pages[1:]
