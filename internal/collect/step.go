@@ -95,13 +95,13 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
 	// What the first round of a feed and a backfill find was made before anyone
 	// looked: it says nothing about how late records become visible.
 	catchingUp := l.name == pagelog.Backfill || l.name == pagelog.Live && next.Round.Equal(next.Floor)
-	inPage := make(ids, len(page.Records))
+	var inPage hashes
+	inPage.grow(2 * len(page.Records))
 	for _, record := range page.Records {
 		key := l.feed.opts.Keyer.Key(record)
 		h := key.Hash()
 		b.newest = later(b.newest, key.Time)
-		repeated := inPage.has(h)
-		inPage.add(h)
+		repeated := !inPage.add(h)
 		if !repeated && !w.met.has(h) {
 			b.met = append(b.met, h)
 		}
