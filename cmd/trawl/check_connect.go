@@ -48,7 +48,7 @@ func checkConnection(ctx context.Context, c *config.Connection) []connectResult 
 	for i, f := range c.Feeds {
 		results[i].Feed = f.Name()
 	}
-	client, err := engine.NewClient(c, slog.New(slog.DiscardHandler), userAgent(), func(string, fetch.Class) {})
+	client, err := engine.NewClient(c, fetch.Options{Logger: slog.New(slog.DiscardHandler), UserAgent: userAgent()})
 	var endpoint string
 	if err == nil {
 		defer client.Close()

@@ -391,7 +391,12 @@ func (f *Feed) finished(ctx context.Context) {
 
 // endRun notes a run and stores what was learnt from it.
 func (f *Feed) endRun(ctx context.Context) {
-	f.ran()
+	run := f.ran()
+	level := slog.LevelDebug
+	if run.Records > 0 {
+		level = slog.LevelInfo
+	}
+	f.log.Log(ctx, level, "read to the present", "records", run.Records, "duplicates", run.Duplicates, "late", run.Late, "took", run.Ended.Sub(run.Began).Round(time.Millisecond))
 	f.store(ctx)
 }
 
@@ -416,6 +421,15 @@ func (f *Feed) collecting() {
 	case StateBehind, StateLossy: // stays until a round has ended
 	default:
 		f.setState(StateCollecting, "")
+	}
+}
+
+// Trying shows that a request of the feed failed and is tried again by the
+// fetcher. It may be called from any goroutine.
+func (f *Feed) Trying(attempt int, wait time.Duration, err error) {
+	switch f.Status().State {
+	case StateCollecting, StateRetrying:
+		f.setState(StateRetrying, fmt.Sprintf("attempt %d failed, next in %s: %v", attempt, wait.Round(100*time.Millisecond), err))
 	}
 }
 

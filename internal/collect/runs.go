@@ -19,9 +19,10 @@ type Run struct {
 	Reason     string    `json:"reason,omitempty"`
 }
 
-// ran notes the end of a run, with the state that it ended in. A failure like the last one is added to it, so
+// ran notes the end of a run, with the state that it ended in, and
+// returns it. A failure like the last one is added to it, so
 // that an outage does not push out what was before.
-func (f *Feed) ran() {
+func (f *Feed) ran() Run {
 	p := f.Position()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -48,6 +49,7 @@ func (f *Feed) ran() {
 		f.runs = slices.Delete(f.runs, 0, n-mostRuns)
 	}
 	f.status.Runs = slices.Clone(f.runs)
+	return run
 }
 
 // LaneStatus is where a lane stands.

@@ -47,7 +47,7 @@ func (a Answers) total() int64 {
 func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*connection, error) {
 	c := &connection{name: cfg.Name, logger: e.opts.Logger.With("connection", cfg.Name), answers: map[string]Answers{}, changed: make(chan struct{})}
 	if !e.opts.Offline {
-		client, err := NewClient(cfg, e.opts.Logger, e.opts.UserAgent, c.count)
+		client, err := NewClient(cfg, fetch.Options{Logger: e.opts.Logger, UserAgent: e.opts.UserAgent, OnAnswer: c.count, OnRetry: c.retrying})
 		if err != nil {
 			return nil, err
 		}
@@ -107,18 +107,12 @@ func digest(v any) string {
 	return fmt.Sprintf("%x", sha256.Sum256(b))[:16]
 }
 
-// NewClient makes the client of a configured connection.
-func NewClient(cfg *config.Connection, logger *slog.Logger, userAgent string, onAnswer func(source string, class fetch.Class)) (*fetch.Client, error) {
-	client, err := fetch.New(fetch.Options{
-		Name:      cfg.Name,
-		Product:   cfg.Product,
-		Settings:  cfg.Settings,
-		Rate:      cfg.Rate,
-		HTTP:      fetch.HTTPOptions{ProxyURL: cfg.HTTP.ProxyURL.Reveal(), CAFile: cfg.HTTP.CAFile, Timeout: cfg.HTTP.Timeout, MaxBody: cfg.HTTP.MaxBody},
-		Logger:    logger,
-		OnAnswer:  onAnswer,
-		UserAgent: userAgent,
-	})
+// NewClient makes the client of a configured connection. What o leaves open is
+// taken from the configuration.
+func NewClient(cfg *config.Connection, o fetch.Options) (*fetch.Client, error) {
+	o.Name, o.Product, o.Settings, o.Rate = cfg.Name, cfg.Product, cfg.Settings, cfg.Rate
+	o.HTTP = fetch.HTTPOptions{ProxyURL: cfg.HTTP.ProxyURL.Reveal(), CAFile: cfg.HTTP.CAFile, Timeout: cfg.HTTP.Timeout, MaxBody: cfg.HTTP.MaxBody}
+	client, err := fetch.New(o)
 	if err != nil {
 		return nil, fmt.Errorf("set up connection %s: %w", cfg.Name, err)
 	}
@@ -139,6 +133,16 @@ func (c *connection) count(source string, class fetch.Class) {
 		c.answers[source] = Answers{}
 	}
 	c.answers[source][class]++
+}
+
+// retrying is called by the client before it waits for another try of a
+// source's request, or of a sign-in.
+func (c *connection) retrying(source string, attempt int, wait time.Duration, e *fetch.Error) {
+	for i, f := range c.feeds {
+		if source == "" || c.sources[i] == source {
+			f.Trying(attempt, wait, e)
+		}
+	}
 }
 
 // counted are the answers of a source so far, or of all with sign-ins.

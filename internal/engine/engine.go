@@ -284,6 +284,7 @@ func (e *Engine) Change(ctx context.Context, feed, verb string, to time.Time) er
 	if err := f.Do(ctx, change); err != nil {
 		return err
 	}
+	e.opts.Logger.Info("feed changed by hand", "feed", feed, "change", verb)
 	c.noteChange()
 	return nil
 }

@@ -23,14 +23,15 @@ import (
 
 // Options make the client of a connection.
 type Options struct {
-	Name      string                           // of the connection: wiz-prod
-	Product   *catalog.Product                 //
-	Settings  Settings                         //
-	Rate      catalog.RateLimit                // zero: the product's; zero there too: no limit
-	HTTP      HTTPOptions                      //
-	Logger    *slog.Logger                     // nil: no log
-	OnAnswer  func(source string, class Class) // called once for every request with what became of it; source is audit, or empty for a sign-in; may be nil
-	UserAgent string                           // empty: trawl
+	Name      string                                                         // of the connection: wiz-prod
+	Product   *catalog.Product                                               //
+	Settings  Settings                                                       //
+	Rate      catalog.RateLimit                                              // zero: the product's; zero there too: no limit
+	HTTP      HTTPOptions                                                    //
+	Logger    *slog.Logger                                                   // nil: no log
+	OnAnswer  func(source string, class Class)                               // called once for every request with what became of it; source is audit, or empty for a sign-in; may be nil
+	OnRetry   func(source string, attempt int, wait time.Duration, e *Error) // called before each wait for another try; source as in OnAnswer; may be nil
+	UserAgent string                                                         // empty: trawl
 }
 
 // Client asks one account of a product. It is safe for concurrent use; its
@@ -255,8 +256,8 @@ func (c *Client) warn(ctx context.Context, e *Error, p *plan, attempt int, wait 
 	level, text := slog.LevelWarn, "request failed"
 	if again {
 		text += ", trying again"
-		if e.Class == Throttle {
-			level = slog.LevelInfo // part of sharing an API
+		if e.Class == Throttle || attempt < 3 {
+			level = slog.LevelInfo // part of sharing an API, or of the network
 		}
 	}
 	attrs := []slog.Attr{slog.String("connection", c.opts.Name)}
@@ -276,4 +277,11 @@ func (c *Client) warn(ctx context.Context, e *Error, p *plan, attempt int, wait 
 		attrs = append(attrs, slog.String("advice", e.Advice))
 	}
 	c.log.LogAttrs(ctx, level, text, attrs...)
+	if again && c.opts.OnRetry != nil {
+		source := ""
+		if p != nil {
+			source = p.source
+		}
+		c.opts.OnRetry(source, attempt, wait, e)
+	}
 }
