@@ -61,8 +61,8 @@ func (a *app) backfillCommand() *cobra.Command {
 					return err
 				}
 			}
-			if concurrency < 1 {
-				return misuse(fmt.Errorf("--concurrency is %d, and must be at least 1", concurrency))
+			if concurrency < 1 || concurrency > collect.MostConcurrent {
+				return misuse(fmt.Errorf("--concurrency is %d, and must be between 1 and %d", concurrency, collect.MostConcurrent))
 			}
 			return a.backfill(cmd.Context(), cfg, feed, from, to, concurrency)
 		},
@@ -70,7 +70,7 @@ func (a *app) backfillCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&since, "since", "", "beginning of the range: a `TIME` like 2026-01-31T09:00:00Z, or how long ago, like 720h")
 	flags.StringVar(&until, "until", "", "end of the range, likewise (default now)")
-	flags.IntVar(&concurrency, "concurrency", 4, "slices read at once")
+	flags.IntVar(&concurrency, "concurrency", 4, fmt.Sprintf("slices read at once, at most %d", collect.MostConcurrent))
 	flags.BoolVar(&cancel, "cancel", false, "give up the feed's backfill")
 	cmd.MarkFlagsOneRequired("since", "cancel")
 	cmd.MarkFlagsMutuallyExclusive("since", "cancel")

@@ -46,6 +46,10 @@ func backfillOf(p *Position) *Backfill {
 // read at once: enough that the last ones end together.
 const chunks = 8
 
+// MostConcurrent bounds how many slices of a backfill are read at once: they all
+// stand in the position, which is stored with every page.
+const MostConcurrent = 16
+
 // longestChunk keeps pieces short enough that progress shows.
 const longestChunk = 24 * time.Hour
 
@@ -67,8 +71,8 @@ func (f *Feed) StartBackfill(ctx context.Context, since, until time.Time, concur
 		return since, fmt.Errorf("backfill feed %s: there is nothing between %s and %s", f.opts.Feed, since.Format(time.RFC3339), until.Format(time.RFC3339))
 	case until.After(f.now()):
 		return since, fmt.Errorf("backfill feed %s: %s is in the future", f.opts.Feed, until.Format(time.RFC3339))
-	case concurrency < 1:
-		return since, fmt.Errorf("backfill feed %s: concurrency is %d, and must be at least 1", f.opts.Feed, concurrency)
+	case concurrency < 1 || concurrency > MostConcurrent:
+		return since, fmt.Errorf("backfill feed %s: concurrency is %d, and must be between 1 and %d", f.opts.Feed, concurrency, MostConcurrent)
 	}
 	l := f.backfill
 	l.mu.Lock()

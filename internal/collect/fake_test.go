@@ -140,6 +140,9 @@ func (l *memoryLog) Append(_ context.Context, p pagelog.Page, after uint64) (uin
 	if last, _ := l.last(p.Feed, p.Lane); last.Seq != after {
 		return 0, pagelog.ErrFenced
 	}
+	if len(p.Records) > pagelog.MaxRecords || len(p.Position) > pagelog.MaxPosition {
+		return 0, pagelog.ErrTooLarge
+	}
 	l.seq++
 	p.Seq, p.Stored = l.seq, time.Now()
 	l.pages = append(l.pages, p)

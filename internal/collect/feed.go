@@ -199,7 +199,7 @@ func (f *Feed) Run(ctx context.Context) error {
 			wait = 0 // a command waits
 		case err == nil:
 			failures = 0
-		case isStopped(err):
+		case isStopped(err), errors.Is(err, pagelog.ErrBroken):
 			f.setError(err)
 			f.ran()
 			f.log.Error("feed stopped", "error", err)

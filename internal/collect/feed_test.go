@@ -270,6 +270,38 @@ func TestSettingsChange(t *testing.T) {
 	})
 }
 
+// TestHugePage: a page of more records than the log takes at once is written in
+// parts, and a crash between them neither loses nor repeats a record.
+func TestHugePage(t *testing.T) {
+	for _, crashAt := range []int{0, 2, 3, 4} {
+		t.Run(fmt.Sprint("crash at write ", crashAt), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api, log := &tenant{}, newMemoryLog()
+				api.add(spread("e", 10_000, time.Now(), 50*time.Minute)...)
+				big := func(o *Options) { o.PageSize = 10_000 }
+				writes := 0
+				log.after = func(string) error {
+					if writes++; writes == crashAt {
+						return errCrash
+					}
+					return nil
+				}
+				if err := open(t, api, log, big).Once(t.Context()); (err != nil) != (crashAt > 0) {
+					t.Fatalf("Once = %v", err)
+				}
+				f := open(t, api, log, big)
+				if err := f.Once(t.Context()); err != nil {
+					t.Fatalf("second Once: %v", err)
+				}
+				wantAll(t, api, log)
+				if s := f.Status(); s.Counts.Records != 10_000 || s.Counts.Pages != 3 {
+					t.Errorf("counts = %+v", s.Counts)
+				}
+			})
+		})
+	}
+}
+
 // TestStuck: an API that answers for ever without getting anywhere is a fault
 // with a name, costs a bounded number of requests, and loses nothing once it is
 // mended.

@@ -117,7 +117,7 @@ func (p *Position) done(i int) {
 }
 
 // mostGaps bounds the list of gaps, which is stored with every page.
-const mostGaps = 64
+const mostGaps = 32
 
 // giveUp moves a slice to the gaps. Beyond mostGaps neighbours become one.
 func (p *Position) giveUp(i int, why string, capped bool) {

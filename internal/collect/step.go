@@ -202,20 +202,9 @@ func (l *lane) commit(ctx context.Context, read Slice, w *walk, b batch, next Po
 			return err
 		}
 	} else {
-		next.Rev++
-		next.Counts.Pages++
-		position, err := next.encode()
-		if err != nil {
+		b.page.Since, b.page.Until = read.Since, read.Until
+		if err := l.appendAll(ctx, b.page, next); err != nil {
 			return err
-		}
-		b.page.Position, b.page.Since, b.page.Until = position, read.Since, read.Until
-		seq, err := l.append(ctx, b.page)
-		if err != nil {
-			return err
-		}
-		l.seq, l.pos = seq, next
-		for _, h := range b.page.Hashes {
-			l.feed.known.add(h)
 		}
 		l.feed.late(b.lateness)
 	}
@@ -231,7 +220,45 @@ func (l *lane) commit(ctx context.Context, read Slice, w *walk, b batch, next Po
 	return nil
 }
 
-// append writes a page and waits while the log is full.
+// appendAll writes a page with the position behind it. A page of more records
+// than the log takes at once is written in parts, of which only the last has
+// the new position: whoever begins again between two of them reads the page
+// once more, and knows the records it has.
+func (l *lane) appendAll(ctx context.Context, p pagelog.Page, next Position) error {
+	for len(p.Records) > pagelog.MaxRecords {
+		part, here := p, l.pos.clone()
+		part.Records, p.Records = p.Records[:pagelog.MaxRecords], p.Records[pagelog.MaxRecords:]
+		part.Hashes, p.Hashes = p.Hashes[:pagelog.MaxRecords], p.Hashes[pagelog.MaxRecords:]
+		here.Counts.Records += int64(len(part.Records))
+		if err := l.appendPart(ctx, part, here); err != nil {
+			return err
+		}
+		next.Rev = l.pos.Rev
+		next.Counts.Pages = l.pos.Counts.Pages
+	}
+	return l.appendPart(ctx, p, next)
+}
+
+func (l *lane) appendPart(ctx context.Context, p pagelog.Page, next Position) error {
+	next.Rev++
+	next.Counts.Pages++
+	position, err := next.encode()
+	if err != nil {
+		return err
+	}
+	p.Position = position
+	seq, err := l.append(ctx, p)
+	if err != nil {
+		return err
+	}
+	l.seq, l.pos = seq, next
+	for _, h := range p.Hashes {
+		l.feed.known.add(h)
+	}
+	return nil
+}
+
+// append writes one page and waits while the log is full.
 func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 	for told := false; ; told = true {
 		hold, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)

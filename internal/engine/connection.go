@@ -177,7 +177,7 @@ func (c *connection) noteChange() {
 
 // run reads the connection's feeds until ctx ends. Where several processes
 // share a log, one of them at a time holds the connection.
-func (c *connection) run(ctx context.Context, e *Engine) {
+func (c *connection) run(ctx context.Context, e *Engine, giveUp context.CancelCauseFunc) {
 	waited := false
 	for ctx.Err() == nil {
 		lease, err := e.log.Lease(ctx, c.leaseName(), e.opts.timing.lease)
@@ -207,7 +207,7 @@ func (c *connection) run(ctx context.Context, e *Engine) {
 			wait(ctx, e.opts.timing.lease/3, nil)
 			continue
 		}
-		c.hold(ctx, lease, e.opts.timing.retry)
+		c.hold(ctx, lease, e.opts.timing.retry, giveUp)
 	}
 }
 
@@ -222,10 +222,10 @@ func (c *connection) reload(ctx context.Context) error {
 }
 
 // hold runs the feeds for as long as ctx and the lease last.
-func (c *connection) hold(ctx context.Context, lease *pagelog.Lease, retry time.Duration) {
+func (c *connection) hold(ctx context.Context, lease *pagelog.Lease, retry time.Duration, giveUp context.CancelCauseFunc) {
 	held, cancel := whileHeld(ctx, lease)
 	defer cancel()
-	c.runFeeds(held, retry)
+	c.runFeeds(held, retry, giveUp)
 	if ctx.Err() == nil {
 		c.logger.Warn("connection's lease was lost")
 	}
@@ -324,8 +324,9 @@ func (c *connection) claim(ctx context.Context, e *Engine) (*pagelog.Lease, erro
 // runFeeds runs all feeds until ctx ends. A credential that is refused stops
 // them all; they are tried again together after a while, in case it was
 // mended. A feed that stopped for another reason is tried again when a person
-// changed something, and one that lacks a permission also after a while.
-func (c *connection) runFeeds(ctx context.Context, retry time.Duration) {
+// changed something, and one that lacks a permission also after a while. When
+// the log takes no more writes nobody can go on: giveUp ends them all.
+func (c *connection) runFeeds(ctx context.Context, retry time.Duration, giveUp context.CancelCauseFunc) {
 	for ctx.Err() == nil {
 		round, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
@@ -338,6 +339,9 @@ func (c *connection) runFeeds(ctx context.Context, retry time.Duration) {
 					err := f.Run(round)
 					switch {
 					case err == nil:
+					case errors.Is(err, pagelog.ErrBroken):
+						giveUp(err)
+						return
 					case isClass(err, fetch.Auth):
 						refused.Store(true)
 						cancel()

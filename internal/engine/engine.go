@@ -191,16 +191,22 @@ func (e *Engine) drain(ctx context.Context, deliveries *deliveries) error {
 }
 
 // Run collects and delivers until ctx ends. A feed or an output that fails
-// does not end it.
+// does not end it; a log that takes no more writes does.
 func (e *Engine) Run(ctx context.Context) error {
+	running, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	deliveries := e.startOutputs(ctx)
 	var wg sync.WaitGroup
 	for _, c := range e.connections {
-		wg.Go(func() { c.run(ctx, e) })
+		wg.Go(func() { c.run(running, e, giveUp) })
 	}
-	wg.Go(func() { e.keepTrimmed(ctx) })
+	wg.Go(func() { e.keepTrimmed(running) })
 	wg.Wait()
-	return deliveries.stop()
+	err := deliveries.stop()
+	if ctx.Err() == nil {
+		err = errors.Join(context.Cause(running), err)
+	}
+	return err
 }
 
 // keepTrimmed trims the log now and then until ctx ends.

@@ -166,7 +166,7 @@ func TestLogLines(t *testing.T) {
 		lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
 		const common = " connection=wiz-prod source=wiz/audit operation=TrawlAuditLog "
 		for i, want := range []string{
-			`level=WARN msg="request failed, trying again"` + common + `class=retry status=503 attempt=1 message="HTTP 503: Service Unavailable" wait=`,
+			`level=INFO msg="request failed, trying again"` + common + `class=retry status=503 attempt=1 message="HTTP 503: Service Unavailable" wait=`,
 			`level=INFO msg="request failed, trying again"` + common + `class=throttle status=429 attempt=2 message="HTTP 429: Too Many Requests" wait=7s`,
 			`level=WARN msg="request failed, trying again"` + common + `class=auth status=401 attempt=3 message="HTTP 401: Unauthorized" wait=0s`,
 			`level=WARN msg="request failed"` + common + `class=permanent status=400 attempt=4 message="HTTP 400: Cannot query field \"x\"" advice="the API refuses the query itself`,
