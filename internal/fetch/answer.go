@@ -29,6 +29,9 @@ const (
 // plan is what reading a source's answers needs, worked out once.
 type plan struct {
 	source  string // wiz/audit
+	id      string // audit
+	records string // path of them
+	ends    bool   // the API says where the pages end: by more, or by a total that the caller compares
 	query   string // TrawlAuditLog; of APIs without GraphQL, method and path
 	op      string // wiz-prod/audit page (query TrawlAuditLog)
 	graphQL bool
@@ -61,6 +64,9 @@ func (c *Client) plan(source *catalog.Source) (*plan, error) {
 	spec := source.Request
 	p := &plan{
 		source:  source.FullName(),
+		id:      source.ID,
+		records: source.Records,
+		ends:    source.Paging.More != "" || source.Paging.Total != "" || source.Paging.Cursor == "",
 		op:      c.opts.Name + "/" + source.ID + " page",
 		graphQL: spec.GraphQL != nil,
 		more:    source.Paging.More != "",
@@ -173,7 +179,7 @@ func (c *Client) roundTrip(ctx context.Context, p *plan, req *http.Request, r Re
 	if a.err != nil && !errors.Is(a.err, errTooLarge) {
 		a.err = c.failure(ctx, req.Context(), a.err)
 	}
-	page, failure := c.judge(p, a)
+	page, failure := c.judge(p, a, cmp.Or(r.Size, r.Source.Paging.Size))
 	if failure == nil {
 		p.size.Store(int64(len(a.body)))
 	}
@@ -208,8 +214,9 @@ func readBody(resp *http.Response, limit, last int64) ([]byte, error) {
 	}
 }
 
-// judge gives an answer its class, and the page where there is one.
-func (c *Client) judge(p *plan, a answer) (*Page, *Error) {
+// judge gives an answer its class, and the page where there is one; size is how
+// many records were asked for.
+func (c *Client) judge(p *plan, a answer, size int) (*Page, *Error) {
 	found := make([][]byte, inRules+len(c.rules))
 	var records [][]byte
 	valid := false
@@ -237,7 +244,7 @@ func (c *Client) judge(p *plan, a answer) (*Page, *Error) {
 	case !valid:
 		return nil, &Error{Class: Retry, Status: a.status, Err: notJSON(a)}
 	}
-	return p.page(a, found, records)
+	return p.page(a, found, records, size)
 }
 
 // classify applies the catalogue's rules, and the status where none matches;
@@ -260,7 +267,7 @@ func (c *Client) classify(status int, found [][]byte) (Class, *rule) {
 
 // page reads the page in an answer in which status and rules see no error, out
 // of what the plan's scan found.
-func (p *plan) page(a answer, found, records [][]byte) (*Page, *Error) {
+func (p *plan) page(a answer, found, records [][]byte, size int) (*Page, *Error) {
 	bad := func(class Class, format string, args ...any) (*Page, *Error) {
 		return nil, &Error{Class: class, Status: a.status, Message: apiMessage(a.body, a.header), Err: fmt.Errorf(format, args...)}
 	}
@@ -275,14 +282,19 @@ func (p *plan) page(a answer, found, records [][]byte) (*Page, *Error) {
 	case '[':
 	case 'n': // an empty list, as far as the schemas of lists that may be null go
 	case 0:
-		return bad(Retry, "the answer has no data")
+		return bad(Retry, "the answer has no data at %s", p.records)
 	default:
-		return bad(Retry, "the answer's records are no list")
+		return bad(Retry, "the answer's records at %s are no list", p.records)
 	}
 	if cursor := found[inCursor]; cursor != nil && string(cursor) != "null" && string(cursor) != `""` {
 		page.Cursor = jsontext.Value(slices.Clone(cursor)) // it outlives the page
 	}
 	page.More = page.Cursor != nil
+	if !p.ends && found[inCursor] == nil && size > 0 && len(records) >= size {
+		// A full page without a word on the next one, not even null: whether that
+		// is the end cannot be told, so it is not taken for it.
+		page.More = true
+	}
 	if p.more {
 		switch string(found[inMore]) {
 		case "true":

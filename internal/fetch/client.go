@@ -280,7 +280,7 @@ func (c *Client) warn(ctx context.Context, e *Error, p *plan, attempt int, wait 
 	if again && c.opts.OnRetry != nil {
 		source := ""
 		if p != nil {
-			source = p.source
+			source = p.id
 		}
 		c.opts.OnRetry(source, attempt, wait, e)
 	}

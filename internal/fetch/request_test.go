@@ -230,3 +230,23 @@ func TestUnreadableSettingOfRequest(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNoWordOfTheNextPage: where only a cursor says that there is more, a full
+// page without one, not even null, is not taken for the end.
+func TestNoWordOfTheNextPage(t *testing.T) {
+	t.Parallel()
+	for body, more := range map[string]bool{
+		`{"entries":[1,2]}`:             true,
+		`{"entries":[1,2],"nxt":"b"}`:   true,
+		`{"entries":[1,2],"next":null}`: false,
+		`{"entries":[1,2],"next":""}`:   false,
+		`{"entries":[1]}`:               false,
+	} {
+		a := &api{page: func(int, *http.Request, string) (*http.Response, error) { return respond(200, body), nil }}
+		c := client(t, a, restOptions(map[string]any{"tenant": "acme", "token": "static-token"}))
+		p, err := c.Page(t.Context(), Request{Source: restProduct().Sources["events"], Size: 2})
+		if err != nil || p.More != more || p.Cursor != nil {
+			t.Errorf("%s: page %+v, error %v", body, p, err)
+		}
+	}
+}
