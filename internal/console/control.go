@@ -19,27 +19,30 @@ import (
 )
 
 // controlFile, in data_dir, names the socket on which a running Trawl takes
-// commands. The socket itself stands in a directory of its own under the
-// system's temporary directory, because a socket's path may only be about a
-// hundred bytes long; that directory is open to its owner alone.
+// commands.
 const controlFile = "control.json"
 
+// longestSocket is how long a socket's path may be, in bytes; systems differ.
+const longestSocket = 100
+
 type controlAddress struct {
-	Socket string `json:"socket"`
+	Socket string `json:"socket"` // an absolute path
 	PID    int    `json:"pid"`
 }
 
+// ErrRunning refuses a second Trawl on a data_dir.
+var ErrRunning = errors.New("a trawl is running on this data_dir already")
+
 // Control serves status and commands to the other verbs of the command until
-// stop is called.
+// stop is called. The error is ErrRunning while another process does so for
+// the same dataDir.
 func Control(dataDir string, e Engine) (stop func(), err error) {
-	dir, err := os.MkdirTemp("", "trawl-")
+	if _, err := Dial(context.Background(), dataDir); err == nil {
+		return nil, ErrRunning
+	}
+	listener, dir, err := listen(dataDir)
 	if err != nil {
 		return nil, fmt.Errorf("open control socket: %w", err)
-	}
-	socket := filepath.Join(dir, "control")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, fmt.Errorf("open control socket: %w", errors.Join(err, os.RemoveAll(dir)))
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
@@ -80,7 +83,7 @@ func Control(dataDir string, e Engine) (stop func(), err error) {
 	}()
 	file := filepath.Join(dataDir, controlFile)
 	stop = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
 		if server.Shutdown(ctx) != nil {
 			_ = server.Close()
@@ -89,15 +92,60 @@ func Control(dataDir string, e Engine) (stop func(), err error) {
 		_ = os.Remove(file)
 		_ = os.RemoveAll(dir)
 	}
-	b, err := json.Marshal(controlAddress{Socket: socket, PID: os.Getpid()})
-	if err == nil {
-		err = os.WriteFile(file, b, 0o600)
-	}
-	if err != nil {
+	if err := writeAddress(file, controlAddress{Socket: listener.Addr().String(), PID: os.Getpid()}); err != nil {
 		stop()
-		return nil, fmt.Errorf("write %s: %w", file, err)
+		return nil, fmt.Errorf("open control socket: %w", err)
 	}
 	return stop, nil
+}
+
+// stopLimit is how long answers under way may take once stopping was asked for.
+const stopLimit = 500 * time.Millisecond
+
+// listen opens the socket in a directory that is open to its owner alone:
+// under dataDir, or where the path is too long or the file system has no
+// sockets, under the system's directory for temporary files.
+func listen(dataDir string) (l net.Listener, dir string, err error) {
+	dir, err = filepath.Abs(filepath.Join(dataDir, "control"))
+	if err != nil {
+		return nil, "", err
+	}
+	if err := os.RemoveAll(dir); err != nil { // of one that was killed
+		return nil, "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return nil, "", err
+	}
+	if len(filepath.Join(dir, "socket")) <= longestSocket {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return nil, "", err
+		}
+		if l, err = net.Listen("unix", filepath.Join(dir, "socket")); err == nil {
+			return l, dir, nil
+		}
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	dir, tempErr := os.MkdirTemp("", "trawl-")
+	if tempErr != nil {
+		return nil, "", errors.Join(err, tempErr)
+	}
+	l, tempErr = net.Listen("unix", filepath.Join(dir, "socket"))
+	if tempErr != nil {
+		return nil, "", errors.Join(err, tempErr, os.RemoveAll(dir))
+	}
+	return l, dir, nil
+}
+
+// writeAddress makes the file appear with all that is in it.
+func writeAddress(file string, a controlAddress) error {
+	b, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 // backfillStarted is the answer to a backfill that was started.
@@ -122,7 +170,10 @@ func timeValue(r *http.Request, name string) (time.Time, error) {
 var ErrNotRunning = errors.New("no trawl is running on this data_dir")
 
 // Client talks to a running Trawl. It is an Engine.
-type Client struct{ http *http.Client }
+type Client struct {
+	PID  int // of the process
+	http *http.Client
+}
 
 var _ Engine = (*Client)(nil)
 
@@ -141,11 +192,14 @@ func Dial(ctx context.Context, dataDir string) (*Client, error) {
 	}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", address.Socket)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("find running trawl: %w", ctx.Err())
+	}
 	if err != nil { // left behind by one that was killed
 		return nil, ErrNotRunning
 	}
 	_ = conn.Close()
-	return &Client{http: &http.Client{Transport: &http.Transport{
+	return &Client{PID: address.PID, http: &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", address.Socket)
@@ -155,6 +209,8 @@ func Dial(ctx context.Context, dataDir string) (*Client, error) {
 
 // Status asks for the status.
 func (c *Client) Status(ctx context.Context) (engine.Status, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*lookTimeout, fmt.Errorf("process %d does not answer", c.PID))
+	defer cancel()
 	var s engine.Status
 	err := c.do(ctx, http.MethodGet, "/status", &s)
 	return s, err
@@ -188,12 +244,12 @@ func (c *Client) do(ctx context.Context, method, path string, into any) error {
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
-		return fmt.Errorf("ask running trawl: %w", err)
+		return c.failed(ctx, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
-		return fmt.Errorf("ask running trawl: %w", err)
+		return c.failed(ctx, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		var f failure
@@ -206,4 +262,16 @@ func (c *Client) do(ctx context.Context, method, path string, into any) error {
 		return fmt.Errorf("ask running trawl: read answer: %w", err)
 	}
 	return nil
+}
+
+// failed says what kept an answer from coming.
+func (c *Client) failed(ctx context.Context, err error) error {
+	var request *url.Error
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.As(err, &request):
+		err = request.Err // without the address, which is nobody's
+	}
+	return fmt.Errorf("ask running trawl: %w", err)
 }
