@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net/netip"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -101,9 +100,23 @@ func isEmail(text []byte) bool {
 		domain[0] == '.' || domain[len(domain)-1] == '.' || bytes.IndexByte(domain, '.') < 0 {
 		return false
 	}
-	return !bytes.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`<>()[],;:"\`, r) }) &&
-		bytes.IndexByte(domain, '@') < 0
+	for _, c := range text {
+		if notInEmail[c] {
+			return false
+		}
+	}
+	return bytes.IndexByte(domain, '@') < 0
 }
+
+var notInEmail = func() (not [256]bool) {
+	for c := range byte(' ' + 1) {
+		not[c] = true
+	}
+	for _, c := range []byte("<>()[],;:\"\\\x7f") {
+		not[c] = true
+	}
+	return not
+}()
 
 // hostName returns the host in a host name, a host:port or a URL. An IP address
 // is none.

@@ -37,6 +37,7 @@
 package ecs
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"sync"
@@ -175,6 +176,9 @@ func appendPart(buf []byte, mark byte, part []byte) []byte {
 func (st *state) textOf(raw []byte) []byte {
 	switch jsonscan.Kind(raw) {
 	case '"':
+		if st.clean && bytes.IndexByte(raw, '\\') < 0 {
+			return raw[1 : len(raw)-1]
+		}
 		text, escaped, ok := jsonscan.Text(raw)
 		if ok && !escaped && utf8.Valid(text) {
 			return text

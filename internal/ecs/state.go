@@ -14,6 +14,7 @@ import (
 type state struct {
 	m        *Mapper
 	record   []byte // valid UTF-8
+	clean    bool   // the spans are of valid JSON and valid UTF-8
 	meta     Meta
 	uid      [16]byte
 	out      [][]byte // spans of the plan's paths
@@ -29,6 +30,8 @@ type state struct {
 	once     distinct
 	agent    parsedAgent
 	url      parsedURL
+	created  writtenTime
+	ingested writtenTime
 }
 
 // span is a stretch of a buffer.
@@ -50,11 +53,12 @@ func newState(m *Mapper) *state {
 // begin scans the record and decides what holds for it as a whole.
 func (st *state) begin(record []byte, meta Meta) {
 	m := st.m
-	valid := st.scan(record)
+	valid, text := st.scan(record), utf8.Valid(record)
+	st.clean = valid && text
 	st.uid = st.sum(record)
-	if !utf8.Valid(record) {
+	if !text {
 		record = validUTF8(record)
-		st.scan(record)
+		st.clean = st.scan(record)
 	}
 	st.record, st.meta = record, meta
 	st.errs, st.errSpans = st.errs[:0], st.errSpans[:0]
@@ -92,7 +96,7 @@ func (st *state) scan(record []byte) (valid bool) {
 // end lets go of the record and of buffers that have grown large.
 func (st *state) end() {
 	clear(st.out)
-	st.record, st.meta = nil, Meta{}
+	st.record, st.meta, st.clean = nil, Meta{}, false
 	if max(cap(st.text), cap(st.buf), cap(st.filled), cap(st.elements), cap(st.url.text)) > keep {
 		st.text, st.buf, st.filled, st.elements, st.url = nil, nil, nil, nil, parsedURL{}
 	}
@@ -220,18 +224,27 @@ func ownConnection(st *state, dst []byte) ([]byte, bool) {
 }
 
 func ownCreated(st *state, dst []byte) ([]byte, bool) {
-	return appendKnown(dst, st.meta.Created)
+	return st.created.append(dst, st.meta.Created)
 }
 
 func ownIngested(st *state, dst []byte) ([]byte, bool) {
-	return appendKnown(dst, st.meta.Ingested)
+	return st.ingested.append(dst, st.meta.Ingested)
 }
 
-func appendKnown(dst []byte, t time.Time) ([]byte, bool) {
+// writtenTime is a time that many records share, and how it is written.
+type writtenTime struct {
+	time time.Time
+	text []byte
+}
+
+func (w *writtenTime) append(dst []byte, t time.Time) ([]byte, bool) {
 	if t.IsZero() {
 		return dst, false
 	}
-	return appendTime(dst, t), true
+	if w.time != t {
+		w.time, w.text = t, appendTime(w.text[:0], t)
+	}
+	return append(dst, w.text...), true
 }
 
 func ownError(st *state, dst []byte) ([]byte, bool) {

@@ -160,6 +160,9 @@ func (st *state) scalar(dst []byte, e *expr, raw []byte) ([]byte, bool) {
 
 // keyword writes a string as it is, and the text of anything else.
 func (st *state) keyword(dst, raw []byte) ([]byte, bool) {
+	if st.clean && raw[0] == '"' {
+		return append(dst, raw...), true
+	}
 	if copied, ok := jsonscan.AppendRaw(dst, raw); ok {
 		return copied, true
 	}

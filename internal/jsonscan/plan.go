@@ -12,21 +12,21 @@ type Plan struct {
 // node is a place in the record that a path goes through or ends at. The nodes
 // form a tree, one level a step.
 type node struct {
-	id       int      // for state.seen
-	outs     []int    // paths that end here
-	members  []*child // by hash of the name, nil where there is none
-	mask     uint32   // len(members)-1
-	elements []*node  // children reached by an index or a match
-	steps    []step   // the steps that lead to them
-	below    []int    // paths that end at this node or under it
-	under    [2]int   // ids of the nodes under this one: from, up to
-	named    bool     // has members
-	list     []*child // the members in order, while compiling
+	id       int     // for state.seen
+	outs     []int   // paths that end here
+	members  []child // by hash of the name
+	mask     uint32  // len(members)-1
+	elements []*node // children reached by an index or a match
+	steps    []step  // the steps that lead to them
+	below    []int   // paths that end at this node or under it
+	under    [2]int  // ids of the nodes under this one: from, up to
+	named    bool    // has members
+	list     []child // the members in order, while compiling
 }
 
 type child struct {
-	key string
-	*node
+	key  string
+	node *node // nil: none
 }
 
 // Compile makes a plan of paths. Of a path with [] the plan reads the array
@@ -58,7 +58,7 @@ func (n *node) step(st step) *node {
 				return c.node
 			}
 		}
-		c := &child{key: st.key, node: &node{}}
+		c := child{key: st.key, node: &node{}}
 		n.list = append(n.list, c)
 		return c.node
 	}
@@ -80,12 +80,12 @@ func (n *node) finish(next *int) {
 		size *= 2
 	}
 	n.named = len(n.list) > 0
-	n.members = make([]*child, size)
+	n.members = make([]child, size)
 	n.mask = uint32(size - 1)
 	for _, c := range n.list {
-		c.finish(next)
+		c.node.finish(next)
 		at := hash([]byte(c.key)) & n.mask
-		for n.members[at] != nil {
+		for n.members[at].node != nil {
 			at = (at + 1) & n.mask
 		}
 		n.members[at] = c
@@ -107,11 +107,8 @@ func hash(key []byte) uint32 {
 
 func (n *node) member(key []byte) *node {
 	for at := hash(key) & n.mask; ; at = (at + 1) & n.mask {
-		c := n.members[at]
-		if c == nil {
-			return nil
-		}
-		if c.key == string(key) {
+		c := &n.members[at]
+		if c.node == nil || c.key == string(key) {
 			return c.node
 		}
 	}
@@ -208,10 +205,15 @@ func (s *state) value(n *node, i int) int {
 
 // skip returns the index after the value at i.
 func (s *state) skip(i int) int {
-	if s.lenient {
+	switch {
+	case s.lenient:
 		return skipValue(s.src, i)
+	case i < len(s.src) && s.src[i] == '"':
+		i, _ = validString(s.src, i)
+	default:
+		i = skipValid(s.src, i)
 	}
-	if i = skipValid(s.src, i); i < 0 {
+	if i < 0 {
 		return s.fail()
 	}
 	return i

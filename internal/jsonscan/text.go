@@ -130,45 +130,57 @@ func hex4(s []byte, i int) rune {
 // AppendString appends text to dst as a JSON string. Invalid UTF-8 becomes
 // U+FFFD, a byte at a time; only what JSON demands is escaped.
 func AppendString(dst, s []byte) []byte {
-	dst = append(slices.Grow(dst, len(s)+len(s)/4+16), '"')
+	dst = append(slices.Grow(dst, len(s)+len(s)/4+roomy), '"')
+	n, out := len(dst), dst[:cap(dst)]
 	for i := 0; i < len(s); {
-		// Copy eight bytes at a time, and keep those before the first that needs care.
+		if len(out)-n < roomy {
+			out = slices.Grow(out[:n], len(s)-i+roomy)
+			out = out[:cap(out)]
+		}
+		// Copy eight bytes, and keep those before the first that needs care.
 		if i+8 <= len(s) {
 			w := load(s, i)
-			n := len(dst)
-			dst = slices.Grow(dst, 8)
-			binary.LittleEndian.PutUint64(dst[n:n+8], w)
+			binary.LittleEndian.PutUint64(out[n:n+8], w)
 			m := special(w)
 			if m == 0 {
-				dst = dst[:n+8]
+				n += 8
 				i += 8
 				continue
 			}
 			k := bits.TrailingZeros64(m) >> 3
-			dst = dst[:n+k]
+			n += k
 			i += k
-		} else if special(uint64(s[i])|0x2020202020202000) == 0 {
-			dst = append(dst, s[i])
-			i++
-			continue
 		}
-		if s[i] < utf8.RuneSelf {
-			dst = appendEscape(dst, s[i])
+		switch c := s[i]; {
+		case c == '"', c == '\\':
+			out[n], out[n+1] = '\\', c
+			n += 2
 			i++
-			continue
+		case c < ' ':
+			n = len(appendEscape(out[:n], c))
+			i++
+		case c < utf8.RuneSelf:
+			out[n] = c
+			n++
+			i++
+		default:
+			r, size := utf8.DecodeRune(s[i:])
+			n = len(utf8.AppendRune(out[:n], r))
+			i += size
 		}
-		r, size := utf8.DecodeRune(s[i:])
-		dst = utf8.AppendRune(dst, r)
-		i += size
 	}
-	return append(dst, '"')
+	return append(out[:n], '"')
 }
 
-// special marks, as same does, the bytes of w that do not stand for themselves
-// in a JSON string, or may not: quotes, backslashes, control characters and
-// all beyond ASCII.
+// roomy is more than AppendString writes at once.
+const roomy = 16
+
+// special marks the first byte of w that does not stand for itself in a JSON
+// string, or may not: quotes, backslashes, control characters and all beyond
+// ASCII. Bytes above that one may be marked wrongly. With its second bit
+// turned over a quote is next to the control characters.
 func special(w uint64) uint64 {
-	return (((w - lows*' ') &^ w) | w | same(w, '"') | same(w, '\\')) & highs
+	return ((w ^ lows*2 - lows*'!') | (w ^ lows*'\\' - lows) | w) & highs
 }
 
 // AppendRaw appends a raw JSON string to dst byte for byte, if it is one: with
@@ -224,10 +236,9 @@ func escapesValid(s []byte) bool {
 
 const hexDigits = "0123456789abcdef"
 
+// appendEscape appends a control character.
 func appendEscape(dst []byte, c byte) []byte {
 	switch c {
-	case '"', '\\':
-		return append(dst, '\\', c)
 	case '\n':
 		return append(dst, '\\', 'n')
 	case '\r':

@@ -129,8 +129,7 @@ func validString(src []byte, i int) (end int, escaped bool) {
 	i++
 	for i+8 <= len(src) {
 		w := load(src, i)
-		// With its second bit turned over a quote is next to the control characters.
-		m := ((w^lows*2)-lows*'!')&^w&highs | same(w, '\\')
+		m := special(w) &^ w // all but what is beyond ASCII
 		if m == 0 {
 			i += 8
 			continue
