@@ -2,6 +2,7 @@ package pagelog
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -11,7 +12,6 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 )
 
 // How long to wait for the server: for one answer, and for any, asking again.
@@ -118,7 +118,7 @@ func (l *Log) publish(ctx context.Context, stream jetstream.Stream, msg *nats.Ms
 	if err := l.out.diskError(); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
-	id := nuid.Next()
+	id := rand.Text()
 	msg.Header[hdrID] = []string{id}
 	opts = append(opts, jetstream.WithExpectStream(stream.CachedInfo().Config.Name))
 	limit := time.Now().Add(l.limit)
