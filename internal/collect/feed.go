@@ -51,6 +51,7 @@ type Options struct {
 	Filter   map[string]any
 	Settings Settings
 	Logger   *slog.Logger
+	OnChange func()           // called when Do has changed the feed while it was not running; may be nil
 	Now      func() time.Time // nil: time.Now
 }
 
@@ -339,7 +340,7 @@ func (f *Feed) sleep(ctx context.Context, d time.Duration) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case c := <-f.commands:
-			c.done <- c.change(f)
+			f.carryOut(c)
 		default:
 		}
 		return nil
@@ -356,10 +357,15 @@ func (f *Feed) sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case c := <-f.commands:
-		c.done <- c.change(f)
+		f.carryOut(c)
 	case <-timer.C:
 	}
 	return nil
+}
+
+func (f *Feed) carryOut(c command) {
+	f.waiting.Add(-1)
+	c.done <- c.change(f)
 }
 
 // backoff is how long to wait after the n-th failure in a row, at most limit.

@@ -165,7 +165,6 @@ func (f *Feed) Refused() {
 // read again later. Do returns when the change is stored.
 func (f *Feed) Do(ctx context.Context, change Change) error {
 	f.waiting.Add(1)
-	defer f.waiting.Add(-1)
 	f.mu.Lock()
 	interrupt := f.interrupt
 	f.mu.Unlock()
@@ -175,11 +174,17 @@ func (f *Feed) Do(ctx context.Context, change Change) error {
 	c := command{change: func(f *Feed) error { return change(ctx, f) }, done: make(chan error, 1)}
 	select {
 	case f.running <- struct{}{}:
+		f.waiting.Add(-1)
 		defer f.stopped()
-		return change(ctx, f)
+		err := change(ctx, f)
+		if err == nil && f.opts.OnChange != nil {
+			f.opts.OnChange()
+		}
+		return err
 	case f.commands <- c:
 		return <-c.done
 	case <-ctx.Done():
+		f.waiting.Add(-1)
 		return fmt.Errorf("change feed %s: %w", f.opts.Feed, ctx.Err())
 	}
 }

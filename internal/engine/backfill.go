@@ -12,7 +12,7 @@ import (
 // It returns where the range really begins: at most as far back as the product
 // keeps records.
 func (e *Engine) StartBackfill(ctx context.Context, feed string, since, until time.Time, concurrency int) (time.Time, error) {
-	_, f, err := e.find(feed)
+	f, err := e.find(feed)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -22,7 +22,7 @@ func (e *Engine) StartBackfill(ctx context.Context, feed string, since, until ti
 // Backfill works on a feed's backfill until it is done, and delivers what it
 // brought. Nothing else is collected meanwhile.
 func (e *Engine) Backfill(ctx context.Context, feed string) error {
-	_, f, err := e.find(feed)
+	f, err := e.find(feed)
 	if err != nil {
 		return err
 	}

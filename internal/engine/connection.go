@@ -29,7 +29,7 @@ type connection struct {
 
 	mu      sync.Mutex
 	answers map[string]Answers // by source; "" for sign-ins
-	changed chan struct{}      // closed and replaced when a person changed a feed
+	changed chan struct{}      // closed and replaced when a person changed a feed that was not running
 }
 
 // Answers count what an API answered, by class.
@@ -73,6 +73,7 @@ func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*c
 			Filter:   feed.Filter,
 			Settings: settings(feed),
 			Logger:   e.opts.Logger,
+			OnChange: c.noteChange,
 		})
 		var damaged *collect.DamagedError
 		if e.opts.Offline && errors.As(err, &damaged) {
@@ -160,7 +161,8 @@ func (c *connection) counted(source string, all bool) Answers {
 	return sum
 }
 
-// person is a channel that is closed when a person next changes a feed.
+// person is a channel that is closed when a person next changes a feed that is
+// not running.
 func (c *connection) person() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -235,18 +235,18 @@ func (e *Engine) trim(ctx context.Context) error {
 }
 
 // find finds a feed by its full name: wiz-prod/audit.
-func (e *Engine) find(name string) (*connection, *collect.Feed, error) {
+func (e *Engine) find(name string) (*collect.Feed, error) {
 	var known []string
 	for _, c := range e.connections {
 		for i, f := range c.feeds {
 			full := c.name + "/" + c.sources[i]
 			if full == name {
-				return c, f, nil
+				return f, nil
 			}
 			known = append(known, full)
 		}
 	}
-	return nil, nil, &UnknownFeedError{Name: name, Known: known}
+	return nil, &UnknownFeedError{Name: name, Known: known}
 }
 
 // Change carries out one of the position tools on a feed: pause, resume,
@@ -266,7 +266,7 @@ func (e *Engine) Change(ctx context.Context, feed, verb string, to time.Time) er
 			}
 		}
 	}
-	c, f, err := e.find(feed)
+	f, err := e.find(feed)
 	if err != nil {
 		return err
 	}
@@ -291,7 +291,6 @@ func (e *Engine) Change(ctx context.Context, feed, verb string, to time.Time) er
 		return err
 	}
 	e.opts.Logger.Info("feed changed by hand", "feed", feed, "change", verb)
-	c.noteChange()
 	return nil
 }
 
