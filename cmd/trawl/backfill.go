@@ -34,7 +34,11 @@ func (a *app) backfillCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			feed := args[0]
-			cfg, err := a.load()
+			var options []config.Option
+			if cancel {
+				options = append(options, config.WithoutSecrets)
+			}
+			cfg, err := a.load(options...)
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
 )
 
@@ -72,7 +73,7 @@ func (a *app) feedVerb(verb, about, done string, at func() (time.Time, error), s
 					return err
 				}
 			}
-			cfg, err := a.load()
+			cfg, err := a.load(config.WithoutSecrets)
 			if err != nil {
 				return err
 			}

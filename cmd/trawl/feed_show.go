@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trawlsec/trawl/internal/collect"
+	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
 )
 
@@ -19,7 +20,7 @@ func (a *app) feedShowCommand() *cobra.Command {
 		Example: "  trawl feed show wiz-prod/audit",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := a.load()
+			cfg, err := a.load(config.WithoutSecrets)
 			if err != nil {
 				return err
 			}

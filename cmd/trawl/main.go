@@ -222,12 +222,12 @@ func isMisuse(err error) bool {
 }
 
 // load reads the configuration; what is wrong with it is misuse.
-func (a *app) load() (*config.Config, error) {
+func (a *app) load(options ...config.Option) (*config.Config, error) {
 	path, err := config.Find(a.config)
 	if err != nil {
 		return nil, misuse(err)
 	}
-	cfg, err := config.Load(path, loadCatalogue)
+	cfg, err := config.Load(path, loadCatalogue, options...)
 	if err != nil {
 		return nil, misuse(err)
 	}

@@ -31,7 +31,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Example: "  trawl status\n  trawl status --watch\n  trawl status --format json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := a.load()
+			cfg, err := a.load(config.WithoutSecrets)
 			if err != nil {
 				return err
 			}

@@ -24,10 +24,11 @@ func (p place) at(path ...string) place { return place{p.At(path...)} }
 
 // builder turns the file into the configuration, and checks it on the way.
 type builder struct {
-	in     expander
-	now    time.Time
-	file   file
-	config *Config
+	in             expander
+	now            time.Time
+	withoutSecrets bool
+	file           file
+	config         *Config
 }
 
 // nameForm is what connections and outputs may be called: names stand in
@@ -167,6 +168,9 @@ func (b *builder) http(at place, h HTTP) {
 	}
 }
 
+// settingsPath is a path of the kind that settings have.
+var settingsPath = []string{"connections", "", "settings"}
+
 // settings checks a connection's settings against those that its product has.
 func (b *builder) settings(at place, product *catalog.Product, values map[string]settingValue) {
 	for _, name := range slices.Sorted(maps.Keys(product.Settings)) {
@@ -191,7 +195,7 @@ func (b *builder) settings(at place, product *catalog.Product, values map[string
 				at.Mistake("must be a mapping, as in {key: value}; this is %s", v.kind)
 			}
 			for key, text := range v.form {
-				if _, err := b.in.expand(text.Reveal()); err != nil {
+				if _, err := b.expand(settingsPath, text.Reveal()); err != nil && !errors.Is(err, strictyaml.ErrLeaveOut) {
 					at.at(key).Mistake("%v", err)
 				}
 			}
@@ -204,8 +208,9 @@ func (b *builder) settings(at place, product *catalog.Product, values map[string
 }
 
 func (b *builder) setting(at place, setting catalog.Setting, text Secret) {
-	value, err := b.in.expand(text.Reveal())
+	value, err := b.expand(settingsPath, text.Reveal())
 	switch {
+	case errors.Is(err, strictyaml.ErrLeaveOut):
 	case err != nil:
 		at.Mistake("%v", err)
 	case value == "" && setting.Required:
@@ -290,6 +295,7 @@ func (b *builder) output(at place, name string, f outputFile) Output {
 	}
 	if f.Path == "" {
 		at.at("path").Mistake("is missing; write the file's path, or \"-\" for the standard output")
+		out.Path = at.at("path").Raw() // with what it refers to left out
 	}
 	if f.Path == "-" && f.Rotate != (rotateFile{}) {
 		at.at("rotate").Mistake("the standard output can't be rotated; leave it out")

@@ -18,6 +18,11 @@ type expander struct {
 	env func(name string) (string, bool)
 }
 
+// unsetError says that a variable is not set or a file can't be read.
+type unsetError struct{ error }
+
+func (e *unsetError) Unwrap() error { return e.error }
+
 // expand gives the text with the values in it. Its errors name the variable or
 // the file, and never hold a value.
 func (e expander) expand(text string) (string, error) {
@@ -53,7 +58,7 @@ func (e expander) value(reference string) (string, error) {
 	case kind == "env" && name != "":
 		value, ok := e.env(name)
 		if !ok {
-			return "", fmt.Errorf("environment variable %s is not set; set it before trawl starts", name)
+			return "", &unsetError{fmt.Errorf("environment variable %s is not set; set it before trawl starts", name)}
 		}
 		return value, nil
 	case kind == "file" && name != "":
@@ -70,12 +75,12 @@ func (e expander) file(name string) (string, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("read ${file:%s}: %w", name, err)
+		return "", &unsetError{fmt.Errorf("read ${file:%s}: %w", name, err)}
 	}
 	defer func() { _ = f.Close() }()
 	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
-		return "", fmt.Errorf("read ${file:%s}: %w", name, err)
+		return "", &unsetError{fmt.Errorf("read ${file:%s}: %w", name, err)}
 	}
 	if len(text) > maxSecretFile {
 		return "", fmt.Errorf("read ${file:%s}: larger than 1 MiB", name)

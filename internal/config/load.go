@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,27 +44,36 @@ func Find(named string) (string, error) {
 	return "", &NotFoundError{Tried: candidates}
 }
 
+// Option changes what Load takes for a mistake.
+type Option int
+
+// WithoutSecrets is for looking at positions and changing them, which often
+// happens where the secrets are not at hand: a ${env:} that is not set and a
+// ${file:} that can't be read leave out what only collecting and delivering need.
+const WithoutSecrets Option = 1
+
 // Load reads and checks the configuration at a path. cat gives the catalogue,
 // with that of the folder if one is named. The error is a Mistakes, or says
 // what could not be read.
-func Load(path string, cat func(dir string) (*catalog.Catalogue, error)) (*Config, error) {
+func Load(path string, cat func(dir string) (*catalog.Catalogue, error), options ...Option) (*Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return parse(path, text, cat, os.LookupEnv)
+	return parse(path, text, cat, os.LookupEnv, options...)
 }
 
-func parse(path string, text []byte, cat func(dir string) (*catalog.Catalogue, error), env func(string) (string, bool)) (*Config, error) {
+func parse(path string, text []byte, cat func(dir string) (*catalog.Catalogue, error), env func(string) (string, bool), options ...Option) (*Config, error) {
 	in := expander{dir: filepath.Dir(path), env: env}
 	doc := strictyaml.Parse(path, text)
-	doc.Expand = in.expand
+	b := builder{in: in, now: time.Now(), withoutSecrets: slices.Contains(options, WithoutSecrets)}
+	doc.Expand = b.expand
 	f := defaults()
 	doc.Decode(&f)
 	if syntax := doc.Mistakes(); len(syntax) > 0 && doc.Root().Kind() != strictyaml.Map {
 		return nil, syntax.Err()
 	}
-	b := builder{in: in, now: time.Now(), file: f}
+	b.file = f
 	b.config = &Config{
 		Path: path, DataDir: in.path(f.DataDir), Listen: f.Listen, CatalogDir: in.path(f.CatalogDir),
 		Log: Log{URL: f.Log.URL, MaxBytes: int64(f.Log.MaxBytes), MaxAge: f.Log.MaxAge.Std()},
@@ -79,6 +89,31 @@ func parse(path string, text []byte, cat func(dir string) (*catalog.Catalogue, e
 		return nil, err
 	}
 	return b.config, nil
+}
+
+// expand gives a text of the file with the values in it.
+func (b *builder) expand(path []string, text string) (string, error) {
+	value, err := b.in.expand(text)
+	var unset *unsetError
+	if b.withoutSecrets && errors.As(err, &unset) && onlyForRunning(path) {
+		return "", strictyaml.ErrLeaveOut
+	}
+	return value, err
+}
+
+// onlyForRunning tells the keys that say neither where the log is nor what the
+// feeds in it are.
+func onlyForRunning(path []string) bool {
+	if len(path) == 0 {
+		return false
+	}
+	switch path[0] {
+	case "listen", "outputs":
+		return true
+	case "connections":
+		return len(path) > 2 && (path[2] == "settings" || path[2] == "http")
+	}
+	return false
 }
 
 // path is a path of the file, relative to the file's folder if it is relative.

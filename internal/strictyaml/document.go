@@ -18,11 +18,15 @@ const (
 	maxNodes = 200_000 // visited; aliases of aliases could otherwise multiply without end
 )
 
+// ErrLeaveOut is for Document.Expand: the value is not needed.
+var ErrLeaveOut = errors.New("value left out")
+
 // Document is one YAML file.
 type Document struct {
 	// Expand, if set, is applied to every text, number and boolean before it is
-	// used. Its error becomes a mistake at that place.
-	Expand func(text string) (string, error)
+	// used, with the path of its keys. Its error becomes a mistake at that place;
+	// ErrLeaveOut leaves the value out, and nothing is said of it.
+	Expand func(path []string, text string) (string, error)
 
 	file     string
 	root     ast.Node // nil: nothing but comments
@@ -227,13 +231,17 @@ func (n Node) Raw() string {
 }
 
 // Text is a scalar's text after Document.Expand. Where that fails, a mistake
-// is noted and ok is false.
+// is noted, unless the value is left out, and ok is false.
 func (n Node) Text() (text string, ok bool) {
 	raw := n.Raw()
 	if n.doc.Expand == nil {
 		return raw, true
 	}
-	text, err := n.doc.Expand(raw)
+	text, err := n.doc.Expand(n.path, raw)
+	if errors.Is(err, ErrLeaveOut) {
+		n.doc.failed[joinPath(n.path)] = true
+		return "", false
+	}
 	if err != nil {
 		n.Mistake("%v", err)
 		return "", false

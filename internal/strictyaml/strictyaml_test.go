@@ -147,7 +147,7 @@ f.yaml:11:6: big: must be a whole number, not "9223372036854775808"`
 func TestExpandHidesWhatItMakes(t *testing.T) {
 	t.Parallel()
 	doc := strictyaml.Parse("f.yaml", []byte("name: $a\ncount: $a\nwords: [$b]\nany: {k: $a}\n"))
-	doc.Expand = func(s string) (string, error) {
+	doc.Expand = func(_ []string, s string) (string, error) {
 		if s == "$b" {
 			return "", errors.New("there is no b")
 		}
