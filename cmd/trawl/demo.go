@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +26,11 @@ const (
 	demoIssues = 300
 )
 
+const (
+	demoProgress = 3 * time.Second  // between two lines where there is no terminal
+	demoPatience = 20 * time.Second // for reading and delivering the rest after Ctrl-C
+)
+
 var demoLive = saassim.Live{Audit: 4, Issues: 0.5}
 
 func (a *app) demoCommand() *cobra.Command {
@@ -35,7 +42,8 @@ func (a *app) demoCommand() *cobra.Command {
 		Long: "Starts a simulated Wiz tenant on loopback, which fails and lies like real ones do, and collects\n" +
 			"its audit log and issues for real into a temporary directory. Needs no account, no configuration\n" +
 			"and no network. With --once it stops when all is delivered and compares that with what the\n" +
-			"tenant had; otherwise it goes on, with new records all the while, until Ctrl-C.",
+			"tenant had; otherwise it goes on, with new records all the while, until Ctrl-C, and compares\n" +
+			"then. The directory stays. With --quiet only the result is printed.",
 		Example: "  trawl demo\n  trawl demo --once\n  trawl demo --once --faults truncate=0.3,throttle=0.2",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -75,14 +83,18 @@ func (a *app) demo(ctx context.Context, once bool, faults saassim.Faults) (err e
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(a.demoLog(dir), nil))
-	fmt.Fprintf(a.stderr, "A simulated Wiz tenant, collected for real into %s\n", dir)
+	if !a.quiet {
+		fmt.Fprintf(a.stderr, "A simulated Wiz tenant, collected for real into %s\n", dir)
+	}
+	a.progressEvery = demoProgress
 	if once {
 		if err := a.collect(ctx, cfg, logger, true); err != nil {
 			return err
 		}
-		return a.demoSummary(dir, tenant)
+	} else if err := a.demoLive(ctx, cfg, logger, tenant, dir); err != nil {
+		return err
 	}
-	return a.demoLive(ctx, cfg, logger, tenant, dir)
+	return a.demoSummary(dir, tenant)
 }
 
 // demoLog is where the log lines of the demo go: a file, because the screen is
@@ -133,11 +145,14 @@ func (a *app) demoSummary(dir string, tenant *saassim.Wiz) error {
 		return err
 	}
 	w := a.stdout
-	fmt.Fprintln(w)
-	tally.write(w, 12)
-	fmt.Fprintln(w, "\nThe beginnings of three documents:")
-	for _, line := range tally.samples {
-		fmt.Fprintln(w, "\n  "+cut(string(line), 400))
+	if !a.quiet {
+		fmt.Fprintln(w)
+		tally.kinds(12).write(w)
+		fmt.Fprintln(w, "\nThe beginnings of three documents:")
+		for _, line := range tally.samples {
+			fmt.Fprintln(w, "\n  "+cut(string(line), 400))
+		}
+		fmt.Fprintf(w, "\n%s\n", faultsMet(tenant))
 	}
 	existed, missing := 0, 0
 	for t := range tenant.Truth() {
@@ -149,13 +164,31 @@ func (a *app) demoSummary(dir string, tenant *saassim.Wiz) error {
 			missing++
 		}
 	}
-	fmt.Fprintf(w, "\n%s\n", faultsMet(tenant))
-	fmt.Fprintf(w, "The tenant had %d records; %d documents arrived, %d missing, %d twice.\n\n", existed, tally.documents, missing, tally.twice)
-	fmt.Fprintf(w, "documents      %s\nconfiguration  %s\nlog            %s\n", path, filepath.Join(dir, "trawl.yaml"), filepath.Join(dir, "trawl.log"))
+	fmt.Fprintf(w, "The tenant had %d records; %d documents arrived, %d missing, %d twice.\n", existed, tally.documents, missing, tally.twice)
+	if !a.quiet {
+		fmt.Fprintf(w, "\ndocuments      %s\nconfiguration  %s\nlog            %s\n", path, filepath.Join(dir, "trawl.yaml"), filepath.Join(dir, "trawl.log"))
+		fmt.Fprintf(w, "The directory %s stays, %s large, until you remove it.\n", dir, bytes(sizeOf(dir)))
+	}
 	if missing > 0 || tally.twice > 0 {
 		return fmt.Errorf("demo: %d records missing, %d twice", missing, tally.twice)
 	}
 	return nil
+}
+
+// sizeOf is how many bytes the files in a directory have, as far as they can
+// be looked at.
+func sizeOf(dir string) int64 {
+	var sum int64
+	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return nil
+		}
+		if info, err := entry.Info(); err == nil {
+			sum += info.Size()
+		}
+		return nil
+	})
+	return sum
 }
 
 // faultsMet tells what the tenant did.
@@ -173,8 +206,25 @@ func faultsMet(tenant *saassim.Wiz) string {
 	return fmt.Sprintf("The tenant answered %d requests, and not all of them well: %s.", s.Requests, strings.Join(parts, ", "))
 }
 
-// demoLive goes on until ctx ends, and shows what arrives.
-func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *saassim.Wiz, dir string) (err error) {
+// demoLive goes on until ctx ends, and shows what arrives. Then it reads and
+// delivers the rest, so that what arrived can be compared with what there was.
+func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *saassim.Wiz, dir string) error {
+	if err := a.demoRun(ctx, cfg, logger, tenant, dir); err != nil {
+		return err
+	}
+	if !a.quiet {
+		fmt.Fprintln(a.stderr, "Reading the rest, to compare; Ctrl-C again ends it at once.")
+	}
+	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), demoPatience)
+	defer cancel()
+	if err := a.collect(rest, cfg, logger, true); err != nil {
+		return fmt.Errorf("read the rest, to compare (the documents so far are in %s): %w", dir, err)
+	}
+	return nil
+}
+
+// demoRun collects while the tenant makes records, until ctx ends.
+func (a *app) demoRun(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *saassim.Wiz, dir string) (err error) {
 	limitMemory()
 	e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, UserAgent: userAgent()})
 	if err != nil {
@@ -183,20 +233,15 @@ func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Log
 	defer func() { err = errors.Join(err, e.Close()) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	made := make(chan struct{})
-	go func() {
-		defer close(made)
-		_ = tenant.Run(ctx, demoLive) // ends with the context's error
-	}()
-	shown := make(chan struct{})
-	go func() {
-		defer close(shown)
-		a.showLive(ctx, e, filepath.Join(dir, "events.ndjson"))
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { _ = tenant.Run(ctx, demoLive) }) // ends with the context's error
+	var shown error
+	beside.Go(func() {
+		defer cancel() // without anything to see there is no demo
+		shown = a.showLive(ctx, e, filepath.Join(dir, "events.ndjson"))
+	})
 	err = e.Run(ctx)
 	cancel()
-	<-made
-	<-shown
-	fmt.Fprintf(a.stderr, "\nThe documents are in %s\n", filepath.Join(dir, "events.ndjson"))
-	return err
+	beside.Wait()
+	return errors.Join(err, shown)
 }

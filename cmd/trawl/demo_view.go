@@ -24,8 +24,17 @@ type tally struct {
 	ids       map[string]int    // source and event id
 	uids      map[string]struct{}
 	samples   [][]byte // three documents
-	last      []string // the newest ones, for the screen
+	last      []shown  // the newest ones by their time, the newest last
 }
+
+// shown is a document in one line.
+type shown struct {
+	at   time.Time
+	line string
+}
+
+// mostShown is how many documents, and kinds of a source, are shown at most.
+const mostShown = 40
 
 func newTally() *tally {
 	return &tally{counts: map[[3]string]int{}, ids: map[string]int{}, uids: map[string]struct{}{}}
@@ -66,15 +75,28 @@ func (t *tally) add(line []byte) error {
 	if d.Rule.Name != "" {
 		what += ": " + d.Rule.Name
 	}
-	t.last = append(t.last, fmt.Sprintf("%-27s  %-10s  %-8s  %-22s  %-15s  %s", d.Timestamp, d.Trawl.Source, outcome, cut(cmp.Or(d.User.Name, d.Host.Name, "-"), 22), cmp.Or(d.Source.IP, "-"), what))
-	if len(t.last) > 8 {
-		t.last = t.last[len(t.last)-8:]
-	}
+	t.show(d.Timestamp, fmt.Sprintf("%-24s  %-10s  %-8s  %-22s  %-15s  %s", d.Timestamp, d.Trawl.Source, outcome, cut(cmp.Or(d.User.Name, d.Host.Name, "-"), 22), cmp.Or(d.Source.IP, "-"), what))
 	return nil
 }
 
-// write prints the most frequent kinds.
-func (t *tally) write(w io.Writer, most int) {
+// show keeps a document if it is among the newest; one without a readable time
+// is not.
+func (t *tally) show(timestamp, line string) {
+	at, err := time.Parse(time.RFC3339, timestamp)
+	if err != nil {
+		return
+	}
+	i, _ := slices.BinarySearchFunc(t.last, at, func(d shown, at time.Time) int {
+		return cmp.Or(d.at.Compare(at), -1) // behind those of the same time
+	})
+	t.last = slices.Insert(t.last, i, shown{at, line})
+	if len(t.last) > mostShown {
+		t.last = slices.Delete(t.last, 0, 1)
+	}
+}
+
+// kinds lists the most frequent kinds of each source, at most that many.
+func (t *tally) kinds(most int) *table {
 	kinds := make([][3]string, 0, len(t.counts))
 	for k := range t.counts {
 		kinds = append(kinds, k)
@@ -95,7 +117,7 @@ func (t *tally) write(w io.Writer, most int) {
 			out.add(k[0], fmt.Sprint(rest[k[0]]), "", fmt.Sprintf("%d more kinds", of[k[0]]))
 		}
 	}
-	out.write(w)
+	return out
 }
 
 // readTally counts a whole output file.
@@ -131,11 +153,15 @@ func (t *tally) follow(r *bufio.Reader, rest []byte) ([]byte, error) {
 
 // showLive shows what arrives in an output file until ctx ends: the whole
 // screen of a terminal, or a line now and then elsewhere.
-func (a *app) showLive(ctx context.Context, e *engine.Engine, path string) {
-	screen := terminal(a.stdout) > 0
-	every := 2 * time.Second
-	if screen {
+func (a *app) showLive(ctx context.Context, e *engine.Engine, path string) error {
+	every, show := 2*time.Second, a.showLine
+	if drawable(a.stdout) {
+		s := openScreen(a.stdout)
+		defer s.close()
 		every = 500 * time.Millisecond
+		show = func(status engine.Status, t *tally) {
+			s.draw(frame(status, t, terminal(a.stdout), terminalHeight(a.stdout), colours(a.stdout)))
+		}
 	}
 	t := newTally()
 	var r *bufio.Reader
@@ -143,51 +169,37 @@ func (a *app) showLive(ctx context.Context, e *engine.Engine, path string) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
 		if r == nil {
 			f, err := os.Open(path)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("read what arrived: %w", err)
 			}
-			if err != nil {
-				fmt.Fprintln(a.stderr, "trawl: "+err.Error())
-				return
+			if err == nil {
+				defer f.Close()
+				r = bufio.NewReader(f)
 			}
-			defer f.Close()
-			r = bufio.NewReader(f)
 		}
-		var err error
-		if rest, err = t.follow(r, rest); err != nil {
-			fmt.Fprintln(a.stderr, "trawl: "+err.Error())
-			return
+		if r != nil {
+			var err error
+			if rest, err = t.follow(r, rest); err != nil {
+				return err
+			}
 		}
-		s, err := e.Status(ctx)
-		if err != nil {
-			continue
+		if s, err := e.Status(ctx); err == nil {
+			show(s, t)
 		}
-		if !screen {
-			fmt.Fprintf(a.stdout, "%s  %d documents  newest: %s\n", time.Now().UTC().Format(time.TimeOnly), t.documents, newest(t.last))
-			continue
-		}
-		fmt.Fprint(a.stdout, "\x1b[H\x1b[2J")
-		fmt.Fprintf(a.stdout, "Trawl demo: a simulated Wiz tenant that fails now and then. Ctrl-C ends it.\n\n")
-		writeStatus(a.stdout, s)
-		fmt.Fprintln(a.stdout)
-		t.write(a.stdout, 6)
-		fmt.Fprintf(a.stdout, "\nnewest of %d documents\n", t.documents)
-		for _, line := range t.last {
-			fmt.Fprintln(a.stdout, cut(line, terminal(a.stdout)))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
 		}
 	}
 }
 
-func newest(lines []string) string {
-	if len(lines) == 0 {
-		return "-"
+// showLine tells in one line what has arrived.
+func (a *app) showLine(_ engine.Status, t *tally) {
+	if a.quiet || len(t.last) == 0 {
+		return
 	}
-	return lines[len(lines)-1]
+	fmt.Fprintf(a.stdout, "%s  %d documents  newest: %s\n", time.Now().UTC().Format(time.TimeOnly), t.documents, t.last[len(t.last)-1].line)
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -96,6 +97,8 @@ type app struct {
 	format    string
 	logFormat string
 	logLevel  string
+
+	progressEvery time.Duration // of the lines where stderr is no terminal; 0: progressElsewhere
 }
 
 // command is the whole command tree.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -28,7 +29,7 @@ func (a *app) startProgress(e *engine.Engine) *progress {
 		return p
 	}
 	width := terminal(a.stderr)
-	every := progressElsewhere
+	every := cmp.Or(a.progressEvery, progressElsewhere)
 	if width > 0 {
 		every = progressOnTerminal
 	}

@@ -113,21 +113,7 @@ func writeStatus(w io.Writer, s engine.Status) {
 	} else {
 		fmt.Fprint(w, "not running: what is stored is shown\n\n")
 	}
-	feeds := &table{header: []string{"FEED", "STATE", "LAG", "LAST SUCCESS", "COMPLETE TO", "RECORDS", "DUPLICATES", "LATE", "LATENESS P50/P99/MOST", "REQUESTS", "THROTTLED", "REASON"},
-		spare: []string{"THROTTLED", "REQUESTS", "LATENESS P50/P99/MOST", "COMPLETE TO", "DUPLICATES", "LATE"}}
-	for _, f := range s.Feeds {
-		lag := "-"
-		if !f.Watermark.IsZero() {
-			lag = short(f.Lag(s.Now))
-		}
-		lateness := "-"
-		if f.LatenessMax > 0 {
-			lateness = short(f.LatenessP50) + "/" + short(f.LatenessP99) + "/" + short(f.LatenessMax)
-		}
-		feeds.add(f.Connection+"/"+f.Source, paint(colour, string(f.State), goodFeed(f.State)), lag, when(f.LastSuccess), when(f.CompleteTo),
-			fmt.Sprint(f.Counts.Records), fmt.Sprint(f.Counts.Duplicates), fmt.Sprint(f.Counts.Late), lateness, fmt.Sprint(f.Requests), fmt.Sprint(f.Throttles), f.Reason)
-	}
-	feeds.write(w)
+	feedTable(s, colour).write(w)
 	fmt.Fprintln(w)
 	connections := &table{header: []string{"CONNECTION", "PRODUCT", "ANSWERS SINCE THE START"}}
 	for _, c := range s.Connections {
@@ -145,6 +131,25 @@ func writeStatus(w io.Writer, s engine.Status) {
 	}
 	outputs.write(w)
 	fmt.Fprintf(w, "\nlog: %d pages, %s of %s\n", s.Log.Pages, bytes(int64(s.Log.Bytes)), bytes(s.Log.MaxBytes))
+}
+
+// feedTable lists the feeds.
+func feedTable(s engine.Status, colour bool) *table {
+	feeds := &table{header: []string{"FEED", "STATE", "LAG", "LAST SUCCESS", "COMPLETE TO", "RECORDS", "DUPLICATES", "LATE", "LATENESS P50/P99/MOST", "REQUESTS", "THROTTLED", "REASON"},
+		spare: []string{"THROTTLED", "REQUESTS", "LATENESS P50/P99/MOST", "COMPLETE TO", "DUPLICATES", "LATE"}}
+	for _, f := range s.Feeds {
+		lag := "-"
+		if !f.Watermark.IsZero() {
+			lag = short(f.Lag(s.Now))
+		}
+		lateness := "-"
+		if f.LatenessMax > 0 {
+			lateness = short(f.LatenessP50) + "/" + short(f.LatenessP99) + "/" + short(f.LatenessMax)
+		}
+		feeds.add(f.Connection+"/"+f.Source, paint(colour, string(f.State), goodFeed(f.State)), lag, when(f.LastSuccess), when(f.CompleteTo),
+			fmt.Sprint(f.Counts.Records), fmt.Sprint(f.Counts.Duplicates), fmt.Sprint(f.Counts.Late), lateness, fmt.Sprint(f.Requests), fmt.Sprint(f.Throttles), f.Reason)
+	}
+	return feeds
 }
 
 func goodFeed(s collect.State) bool {
