@@ -56,16 +56,16 @@ func (a *app) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Find every mistake in the configuration, or show what would run",
-		Long: "Reads the configuration, without going to the network. Every mistake is told at once, with file,\n" +
-			"line and column, and the exit status is 2; otherwise what would run is shown. --connect then\n" +
-			"signs in to each connection and reads one record of each feed; where that fails, it says what\n" +
-			"to do, and the exit status is 1.",
+		Long: "Reads the configuration, without going to the network, and tries whether data_dir and the files\n" +
+			"of outputs can be written. Every mistake is told at once, with file, line and column, and the\n" +
+			"exit status is 2; otherwise what would run is shown. --connect then signs in to each connection\n" +
+			"and reads a little of each feed; where that fails, it says what to do, and the exit status is 1.",
 		Example: `  $ trawl check
   trawl.yaml:12:7: connections.wiz-prod.sources.audit: unknown key "intervall"; did you mean "interval"?
   $ trawl check --connect`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := a.load()
+			cfg, err := a.load(config.Writable)
 			var mistakes config.Mistakes
 			if errors.As(err, &mistakes) && a.format == "json" {
 				return errors.Join(err, writeJSON(a.stdout, checkResult{Mistakes: mistakes}))

@@ -52,6 +52,10 @@ type Option int
 // ${file:} that can't be read leave out what only collecting and delivering need.
 const WithoutSecrets Option = 1
 
+// Writable also tries whether data_dir and the files of outputs can be created
+// and written to.
+const Writable Option = 2
+
 // Load reads and checks the configuration at a path. cat gives the catalogue,
 // with that of the folder if one is named. The error is a Mistakes, or says
 // what could not be read.
@@ -85,6 +89,9 @@ func parse(path string, text []byte, cat func(dir string) (*catalog.Catalogue, e
 	}
 	b.config.Catalogue = catalogue // nil if it has mistakes
 	b.build(place{doc.At()})
+	if slices.Contains(options, Writable) {
+		b.checkWritable(place{doc.At()})
+	}
 	if err := append(mistakes, doc.Mistakes()...).Err(); err != nil {
 		return nil, err
 	}
