@@ -155,7 +155,7 @@ func (a *app) showProduct(p *catalog.Product) error {
 	sources.write(a.stdout)
 	fmt.Fprintln(a.stdout)
 	settings := &table{header: []string{"SETTING", "TYPE", "DEFAULT", "ABOUT"}}
-	for _, name := range settingNames(p) {
+	for _, name := range p.Order {
 		s := p.Settings[name]
 		def := s.Default
 		if s.Required {
@@ -167,19 +167,6 @@ func (a *app) showProduct(p *catalog.Product) error {
 	fmt.Fprintf(a.stdout, "\nat most %g requests a second, %d at once, unless rate_limit says otherwise\n", p.Rate.PerSecond, p.Rate.Burst)
 	writeLinks(a.stdout, p.Links)
 	return nil
-}
-
-// settingNames are a product's settings: those that it needs first.
-func settingNames(p *catalog.Product) []string {
-	return slices.SortedFunc(maps.Keys(p.Settings), func(x, y string) int {
-		if p.Settings[x].Required != p.Settings[y].Required {
-			if p.Settings[x].Required {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(x, y)
-	})
 }
 
 func settingType(s catalog.Setting) string {

@@ -265,7 +265,7 @@ func (p *initPlan) ask(ask *asker, o initOptions) error {
 			}
 			c.name = name
 		}
-		for _, key := range settingNames(c.product) {
+		for _, key := range c.product.Order {
 			s := c.product.Settings[key]
 			_, said := c.settings[key]
 			if said || s.Secret || s.Type == "map" || (!s.Required && s.Example == "") {

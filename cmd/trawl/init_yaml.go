@@ -71,15 +71,13 @@ func (p *initPlan) yaml() []byte {
 
 func (c plannedConnection) yaml(b *strings.Builder) {
 	fmt.Fprintf(b, "  %s:\n    product: %s   # %s: %s\n    settings:\n", quoted(c.name), c.product.ID, c.product.Name, oneLine(c.product.About))
-	for _, key := range settingNames(c.product) {
+	for _, key := range c.product.Order {
 		s := c.product.Settings[key]
 		fmt.Fprintf(b, "      # %s\n", oneLine(s.About))
-		value, set := c.settings[key]
+		value, written := c.value(key)
 		switch {
-		case set:
+		case written:
 			fmt.Fprintf(b, "      %s: %s\n", key, quoted(value))
-		case s.Required || s.Secret && s.Env != "":
-			fmt.Fprintf(b, "      %s: ${env:%s}\n", key, c.variable(key))
 		case s.Type == "map":
 			fmt.Fprintf(b, "      # %s: {}\n", key)
 		default:
@@ -91,12 +89,42 @@ func (c plannedConnection) yaml(b *strings.Builder) {
 	b.WriteString("    # http: {proxy_url: \"\", ca_file: \"\", timeout: 60s, max_body: 64MiB}\n    sources:\n")
 	for i, s := range c.product.SourceList() {
 		fmt.Fprintf(b, "      %s:   # %s: %s%s\n", s.ID, s.Name, oneLine(s.About), needs(s))
-		if i == 0 {
-			b.WriteString("        # where to begin: without start at the present; with an age (24h, 30d) or a time\n        # (2025-01-31T09:00:00Z) there, as far as the product keeps its records\n")
+		option := func(text, about string) {
+			if i > 0 {
+				about = "" // once is enough
+			}
+			if text+about == "" {
+				return
+			}
+			line := fmt.Sprintf("        %-25s # %s", text, about)
+			b.WriteString(strings.TrimRight(line, "# ") + "\n")
 		}
-		b.WriteString("        # start: 24h\n")
-		fmt.Fprintf(b, "        # interval: %v\n", s.Window.Interval)
+		option("start: 24h", "where to begin: an age (24h, 30d) or a time (2025-01-31T09:00:00Z), as far as")
+		option("", "the product keeps its records; without start the feed begins at the present")
+		option(fmt.Sprintf("# interval: %v", s.Window.Interval), "between two readings")
+		option(fmt.Sprintf("# overlap: %v", s.Window.Overlap), "read again each time, since records become visible late")
+		ages := make([]string, len(s.Window.Revisit))
+		for i, age := range s.Window.Revisit {
+			ages[i] = age.String()
+		}
+		option("# revisit: ["+strings.Join(ages, ", ")+"]", "ages at which windows are read once more; [] for none")
+		option(fmt.Sprintf("# page_size: %d", s.Paging.Size), fmt.Sprintf("records a request, %d at most", s.Paging.MaxSize))
+		if s.Request.Filter != "" {
+			option("# filter: {}", "what to read, in the product's own terms; absent for all")
+		}
 	}
+}
+
+// value is what the file gives a setting, if anything.
+func (c plannedConnection) value(key string) (value string, written bool) {
+	s := c.product.Settings[key]
+	if value, said := c.settings[key]; said {
+		return value, true
+	}
+	if s.Required || s.Secret && s.Env != "" {
+		return "${env:" + c.variable(key) + "}", true
+	}
+	return "", false
 }
 
 func needs(s *catalog.Source) string {
@@ -119,10 +147,13 @@ func (p *initPlan) next(path string) string {
 	type step struct{ command, about string }
 	var steps []step
 	for _, c := range p.connections {
-		for _, key := range settingNames(c.product) {
-			s := c.product.Settings[key]
-			if _, set := c.settings[key]; s.Required && !set {
-				steps = append(steps, step{"export " + c.variable(key) + "=...", oneLine(s.About)})
+		for _, key := range c.product.Order {
+			value, _ := c.value(key)
+			for _, reference := range variables.FindAllStringSubmatch(value, -1) {
+				export := step{"export " + reference[1] + "=...", oneLine(c.product.Settings[key].About)}
+				if !slices.ContainsFunc(steps, func(s step) bool { return s.command == export.command }) {
+					steps = append(steps, export)
+				}
 			}
 		}
 	}
@@ -143,6 +174,9 @@ func (p *initPlan) next(path string) string {
 	}
 	return b.String()
 }
+
+// variables are the environment variables that a value refers to.
+var variables = regexp.MustCompile(`\$\{env:([^}]+)\}`)
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 

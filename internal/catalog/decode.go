@@ -178,6 +178,7 @@ func loadProduct(folder string, files map[string]file) (*Product, Mistakes, erro
 		}
 		if doc.Root().Kind() == strictyaml.Map {
 			checkProduct(doc, folder, product)
+			product.Order = keys(doc.Root(), "settings")
 		}
 		sound = len(doc.Mistakes()) == 0
 		mistakes = append(mistakes, doc.Mistakes()...)
@@ -211,6 +212,19 @@ func loadProduct(folder string, files map[string]file) (*Product, Mistakes, erro
 		product.Sources[source.ID] = source
 	}
 	return product, mistakes, nil
+}
+
+// keys are those of the mapping under a key of a mapping, in the file's order.
+func keys(n strictyaml.Node, key string) []string {
+	var keys []string
+	for _, m := range n.Members() {
+		if m.Key == key {
+			for _, inner := range m.Value.Members() {
+				keys = append(keys, inner.Key)
+			}
+		}
+	}
+	return keys
 }
 
 func decode(f file, into any) (*strictyaml.Document, error) {

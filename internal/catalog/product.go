@@ -21,6 +21,7 @@ type Product struct {
 	Errors   []ErrorRule        `yaml:"errors,omitempty"`  // what the API's own error texts and codes mean
 	Advice   map[string]string  `yaml:"advice,omitempty"`  // error class → what a person should check
 	Links    []Link             `yaml:"links,omitempty"`   // where these facts come from
+	Order    []string           `yaml:"-"`                 // the names of the settings as product.yaml lists them
 	Sources  map[string]*Source `yaml:"-"`                 // by the second half of their names: audit
 }
 
