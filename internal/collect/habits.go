@@ -15,14 +15,15 @@ import (
 // are told by what a feed is used to, which is learnt here, round by round.
 
 const (
-	leastSampled   = 20        // records, before a field counts as always there
-	sampledOfPage  = 3         // records of each page whose fields are looked at
-	mostKeys       = 64        // fields that are remembered
-	leastReceived  = 100       // records of a round, before repeats count
-	silentTimes    = 4         // as long as the longest silence so far is a fault
-	leastSilence   = time.Hour // and never shorter than this
-	behindRounds   = 3         // rounds in a row that begin later than the one before
-	retentionShare = 0.8       // of the product's retention that a feed may lag
+	leastSampled   = 20          // records, before a field counts as always there
+	sampledOfPage  = 3           // records of each page whose fields are looked at
+	mostKeys       = 64          // fields that are remembered
+	leastReceived  = 100         // records of a round, before repeats count
+	silentTimes    = 4           // as long as the longest silence so far is a fault
+	leastSilence   = time.Hour   // and never shorter than this
+	behindRounds   = 3           // rounds in a row that begin later than the one before
+	leastBehind    = time.Minute // that a feed lags by then
+	retentionShare = 0.8         // of the product's retention that a feed may lag
 )
 
 // Habits are what a feed is used to. They are stored with its live lane.
@@ -147,7 +148,7 @@ func (f *Feed) slipping(p *Position, now time.Time) fault {
 	if len(f.lags) > behindRounds+1 {
 		f.lags = f.lags[1:]
 	}
-	if len(f.lags) <= behindRounds || lag < 2*f.opts.Interval {
+	if len(f.lags) <= behindRounds || lag < max(2*f.opts.Interval, leastBehind) {
 		return fault{}
 	}
 	for i := 1; i < len(f.lags); i++ {

@@ -126,7 +126,7 @@ func cluster(t *testing.T) (url string) {
 func TestLease(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, saassim.Options{})
-	w.timing.lease = 3 * time.Second
+	w.timing.lease, w.timing.patience = 3*time.Second, time.Second
 	p := parts{top: "log: {url: '" + cluster(t) + "'}"}
 	first, second := w.open(p), w.open(p)
 	stop := w.start(first)

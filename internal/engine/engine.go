@@ -22,7 +22,7 @@ type timing struct {
 	retry    time.Duration // between two sign-ins of a connection that was refused
 	trim     time.Duration // between two looks for what the log can give back
 	lease    time.Duration // after which the connections of a process that died are free
-	patience time.Duration // of Once with a log that is full
+	patience time.Duration // of Once with a log that is full or an output that fails
 }
 
 var usual = timing{retry: 15 * time.Minute, trim: time.Minute, lease: 30 * time.Second, patience: 30 * time.Second}

@@ -50,6 +50,7 @@ func (e *Engine) openOutput(ctx context.Context, cfg *config.Output) (*delivery,
 		Dead:      e.log,
 		Logger:    e.opts.Logger,
 		StopLimit: stopLimit,
+		Patience:  e.opts.timing.patience,
 	})
 	return &delivery{name: cfg.Name, reader: reader, deliverer: d}, nil
 }
