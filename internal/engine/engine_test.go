@@ -134,7 +134,7 @@ func TestChange(t *testing.T) {
 	w.until(e, "the new ones", func(s Status) bool { return s.Feeds[0].Counts.Records == 305 })
 	change("rewind", time.Now().Add(-25*time.Hour))
 	w.until(e, "all read again and dropped", func(s Status) bool {
-		return s.Feeds[0].Counts.Duplicates > 300 && s.Feeds[0].State == collect.StateIdle
+		return s.Feeds[0].Counts.Duplicates > 300 && s.Feeds[0].State == collect.StateIdle && s.Outputs[0].Documents == 335
 	})
 	w.wantAll("events.ndjson", 1)
 	change("reset", time.Time{})
