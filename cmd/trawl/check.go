@@ -75,7 +75,7 @@ func (a *app) checkCommand() *cobra.Command {
 			}
 			result := checked(cfg)
 			if connect {
-				result.Connect, result.OK = checkConnect(cmd.Context(), cfg)
+				result.Connect, result.OK = a.checkConnect(cmd.Context(), cfg)
 			}
 			if err := a.tellChecked(result); err != nil {
 				return err
@@ -86,7 +86,7 @@ func (a *app) checkCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&connect, "connect", false, "also sign in and read one record of every feed")
+	cmd.Flags().BoolVar(&connect, "connect", false, "also sign in and read a little of every feed")
 	a.formatFlag(cmd)
 	return cmd
 }
@@ -153,6 +153,10 @@ func (a *app) tellChecked(r checkResult) error {
 	if r.Connect != nil {
 		writeConnect(a.stdout, r.Connect)
 		fmt.Fprintln(a.stdout)
+	}
+	if r.Connect != nil {
+		fmt.Fprintf(a.stdout, "no mistakes in %s; %s\n", r.Config, connectSummary(r.Connect))
+		return nil
 	}
 	fmt.Fprintf(a.stdout, "no mistakes in %s\n", r.Config)
 	return nil

@@ -7,12 +7,14 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +34,7 @@ type Options struct {
 	OnAnswer  func(source string, class Class)                               // called once for every request with what became of it; source is audit, or empty for a sign-in; may be nil
 	OnRetry   func(source string, attempt int, wait time.Duration, e *Error) // called before each wait for another try; source as in OnAnswer; may be nil
 	UserAgent string                                                         // empty: trawl
+	Tries     int                                                            // of a request before it fails, with waits of seconds; 0: as many as collecting wants
 }
 
 // Client asks one account of a product. It is safe for concurrent use; its
@@ -152,7 +155,7 @@ func (c *Client) Page(ctx context.Context, r Request) (*Page, error) {
 	if err != nil {
 		return nil, err
 	}
-	var t tries
+	t := tries{most: c.opts.Tries}
 	var refused *session
 	for attempt := 1; ; attempt++ {
 		if err := c.budget.wait(ctx, r.Low); err != nil {
@@ -219,13 +222,31 @@ func (c *Client) ask(ctx context.Context, s *session, p *plan, r Request) (*Page
 			e.Advice = join("; ", e.Advice, "this source needs "+join(", ", scopes...))
 		}
 	default:
-		if e.Status == http.StatusNotFound {
+		switch {
+		case e.Status == 0:
+			e.Advice = c.unreachable(s.base, settingsFor(c.opts.Product, c.opts.Product.BaseURL))
+		case e.Status == http.StatusNotFound:
 			e.Advice = "check the address of the API, " + address(s.base)
-		} else if e.Status != 0 {
-			e.Advice = c.opts.Product.Advice[string(e.Class)]
+		default:
+			e.Advice = cmp.Or(c.opts.Product.Advice[string(e.Class)], generalAdvice[e.Class])
 		}
 	}
 	return nil, c.fail(e)
+}
+
+// generalAdvice is for classes that a product has no advice of its own about.
+var generalAdvice = map[Class]string{
+	Retry:     "nothing may be wrong on this side; where it stays, check the address of the API and what stands between here and there",
+	Throttle:  "lower rate_limit.requests_per_second of this connection",
+	Permanent: "check the feed's filter, and the source's request in the catalogue",
+	Partial:   "nothing may be wrong on this side; where it stays, check the permissions of the credential",
+	TooLarge:  "lower the feed's page_size, or raise http.max_body",
+}
+
+// unreachable is the advice where no answer came at all.
+func (c *Client) unreachable(raw string, settings []string) string {
+	return fmt.Sprintf("no answer came from %s: check %s of connection %s, and whether this machine may go there",
+		address(raw), strings.Join(append(settings, "http.proxy_url", "http.ca_file"), ", "), c.opts.Name)
 }
 
 // names gives ${name} its values under a session; nil: before any.

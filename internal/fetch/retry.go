@@ -19,10 +19,12 @@ const (
 	firstThrottle = time.Second
 	mostThrottle  = time.Minute      // unless the API says how long
 	mostAsked     = 15 * time.Minute // that an API may ask us to wait
+	mostPatience  = 5 * time.Second  // for one wait where Options.Tries limits them
 )
 
 // tries counts the failures of one request.
 type tries struct {
+	most      int // Options.Tries
 	failed    int
 	lost      time.Duration
 	throttled int
@@ -31,6 +33,15 @@ type tries struct {
 // next says whether to ask again after a failed try that took some time, and
 // how long to wait before.
 func (t *tries) next(e *Error, took time.Duration) (wait time.Duration, again bool) {
+	wait, again = t.usual(e, took)
+	if t.most > 0 && (t.failed+t.throttled >= t.most || wait > mostPatience) {
+		again = false
+	}
+	return wait, again
+}
+
+// usual is next without Options.Tries.
+func (t *tries) usual(e *Error, took time.Duration) (wait time.Duration, again bool) {
 	switch e.Class {
 	case Retry, Partial:
 		t.failed++

@@ -115,7 +115,7 @@ func (c *Client) outdate(s *session) {
 
 // signIn signs in, trying again while that makes sense, or once only.
 func (c *Client) signIn(ctx context.Context, once bool) (*session, error) {
-	var t tries
+	t := tries{most: c.opts.Tries}
 	for attempt := 1; ; attempt++ {
 		begun := time.Now()
 		s, failure := c.exchange(ctx)
@@ -256,8 +256,16 @@ func (c *Client) clientCredentials(ctx context.Context, n *names) (*oauth2.Token
 		c.count("", e.Class)
 	}
 	e.Op = c.signInOp()
-	if e.Class == Auth {
+	switch {
+	case e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed:
+		e.Advice = fmt.Sprintf("there is no sign-in at %s: check the path of %s of connection %s; the credential was not looked at",
+			address(cfg.TokenURL), strings.Join(settingsIn(c.opts.Product, auth.TokenURL), ", "), c.opts.Name)
+	case e.Class == Auth:
 		e.Advice = c.credential(cfg.TokenURL, "", nil)
+	case e.Class == Retry && e.Status == 0:
+		e.Advice = c.unreachable(cfg.TokenURL, settingsIn(c.opts.Product, auth.TokenURL))
+	default:
+		e.Advice = generalAdvice[e.Class]
 	}
 	return nil, c.fail(e)
 }
