@@ -88,6 +88,8 @@ type Feed struct {
 	interrupt func()    // gives up the page in hand; nil: there is none
 	created   time.Time // when the feed was first read, and
 	floor     time.Time // where it began
+	full      int       // lanes that wait for room in the log
+	unfull    fault     // the state and reason that the feed goes back to when none does
 }
 
 // lanes are the ways in which a feed is read.
@@ -247,7 +249,8 @@ func (f *Feed) advance(ctx context.Context) (wait time.Duration, err error) {
 	}
 	at, reading := f.live.next()
 	if !reading {
-		if wait = f.began().Add(f.opts.Interval).Sub(f.now()); wait > 0 {
+		wait = f.began().Add(f.opts.Interval).Sub(f.now())
+		if wait > 0 && wait <= f.opts.Interval { // longer: the clock was set back
 			return wait, nil
 		}
 		if err := f.plan(ctx); err != nil {
@@ -303,7 +306,7 @@ func (f *Feed) once(ctx context.Context) error {
 		}
 		at, reading := f.live.next()
 		if !reading {
-			if p := f.Position(); p.Rev > 0 && !p.Watermark.Before(target) && (planned || len(p.Gaps) == 0) {
+			if p := f.Position(); planned || p.Rev > 0 && !p.Watermark.Before(target) && len(p.Gaps) == 0 {
 				break
 			}
 			if err := f.plan(ctx); err != nil {
@@ -455,6 +458,13 @@ func (f *Feed) plan(ctx context.Context) error {
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
 		return a
 	}
 	return b

@@ -160,6 +160,13 @@ func (f *Feed) slipping(p *Position, now time.Time) fault {
 		lag.Round(time.Second), behindRounds)}
 }
 
+// newest is the event time of the newest record of the rounds so far.
+func (f *Feed) newest() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.habits.Newest
+}
+
 // leastLate is how many records must have shown their lateness before the
 // overlap follows it.
 const leastLate = 100

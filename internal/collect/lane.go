@@ -34,6 +34,7 @@ type walk struct {
 	met      ids                 // records met
 	cursors  map[string]struct{} // cursors given
 	empty    int                 // pages in a row without a record
+	repeats  int                 // pages in a row with nothing but records met before
 	failedAt []byte              // the cursor at which the last try failed
 	failed   bool
 }
@@ -76,6 +77,7 @@ func (l *lane) load(ctx context.Context) error {
 			return &DamagedError{Feed: feed, What: "state entry of its " + string(l.name) + " lane", Err: err}
 		}
 	}
+	then := l.saved.Settings
 	if settings != (Settings{}) {
 		l.saved.Settings, l.saved.Changes = settings, changes
 	}
@@ -106,6 +108,12 @@ func (l *lane) load(ctx context.Context) error {
 	// not later than what these slices held.
 	gone := func(s Slice) bool { return s.Field >= len(l.feed.opts.Source.Window.Fields) }
 	l.pos.Slices, l.pos.Gaps = slices.DeleteFunc(l.pos.Slices, gone), slices.DeleteFunc(l.pos.Gaps, gone)
+	// A cursor belongs to the query that gave it.
+	if now := l.feed.opts.Settings; then != (Settings{}) && (then.Filter != now.Filter || then.Request != now.Request) {
+		for i := range l.pos.Slices {
+			l.pos.again(i)
+		}
+	}
 	l.feed.forget.Store(max(l.feed.forget.Load(), l.pos.ForgetTo))
 	clear(l.walks)
 	for i := range l.pos.Slices {
@@ -195,6 +203,13 @@ func (l *lane) plan(ctx context.Context) error {
 			log.Warn("start is before what the product keeps; reading from there", "start", start, "kept_from", oldest)
 		}
 		next.Watermark = next.Floor
+	}
+	if ahead := next.Watermark.Sub(now); ahead > 0 {
+		// The clock was set back. What was read under the false time is told by
+		// the records, whose times are the product's.
+		next.Floor = earlier(next.Floor, now)
+		next.Watermark = later(earlier(l.feed.newest(), now), next.Floor)
+		log.Warn("the clock went back: reading again from the newest record on", "by_at_least", ahead, "from", next.Watermark)
 	}
 	since := later(next.Watermark.Add(-l.feed.overlap()), later(next.Floor, oldest))
 	if oldest.After(next.Watermark) {

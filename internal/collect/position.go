@@ -171,6 +171,34 @@ func (p *Position) encode() ([]byte, error) {
 	return b, nil
 }
 
+// encodeWithin is encode for a form of at most that many bytes, if there is
+// one. What is left out makes a reader of it read more again, never less: the
+// cursors, and where neighbouring slices meet.
+func (p *Position) encodeWithin(most int) ([]byte, error) {
+	b, err := p.encode()
+	if err != nil || len(b) <= most {
+		return b, err
+	}
+	small := p.clone()
+	for i := range small.Slices {
+		small.Slices[i].Cursor, small.Slices[i].Seen = nil, 0
+	}
+	if b, err = small.encode(); err != nil || len(b) <= most {
+		return b, err
+	}
+	slices.SortFunc(small.Slices, func(a, b Slice) int { return cmp.Or(cmp.Compare(a.Field, b.Field), a.Since.Compare(b.Since)) })
+	merged := small.Slices[:0]
+	for _, s := range small.Slices {
+		if n := len(merged); n > 0 && merged[n-1].Field == s.Field && !s.Since.After(merged[n-1].Until) {
+			merged[n-1].Until = later(merged[n-1].Until, s.Until)
+		} else {
+			merged = append(merged, s)
+		}
+	}
+	small.Slices = merged
+	return small.encode()
+}
+
 // decodePosition is the reverse of encode. What it refuses is damage.
 func decodePosition(b []byte) (Position, error) {
 	var p Position

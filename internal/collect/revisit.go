@@ -87,6 +87,12 @@ func (l *lane) planRevisit(ctx context.Context) error {
 			mark = later(created.Add(-age), floor)
 		}
 		until := now.Add(-age)
+		if mark.Sub(until) > f.revisitEvery(age) { // the clock was set back
+			mark = later(earlier(f.newest(), now).Add(-age), floor)
+		}
+		if r := f.opts.Source.Window.Retention.Std(); r > 0 {
+			mark = later(mark, now.Add(-r)) // nothing older is left to read
+		}
 		if watermark.Before(until) {
 			until = watermark
 		}

@@ -56,7 +56,9 @@ func changed(feed string, before, now Settings, p *Position, at time.Time) []Set
 func (f *Feed) compareSettings() {
 	l := f.live
 	before := l.saved.Settings
-	l.saved.Settings = f.opts.Settings
+	for _, lane := range f.all() {
+		lane.saved.Settings = f.opts.Settings
+	}
 	if before == (Settings{}) {
 		return
 	}

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,6 +130,34 @@ func (f *Feed) setState(state State, reason string) {
 	f.mu.Unlock()
 }
 
+const fullReason = "the log is full: an output is behind, or log.max_bytes is too small"
+
+// noRoom notes that a lane waits for room in the log; first: it begins to.
+func (f *Feed) noRoom(first bool) {
+	f.mu.Lock()
+	if first {
+		f.full++
+	}
+	if f.status.State != StateFull {
+		f.unfull = fault{f.status.State, f.status.Reason}
+	}
+	f.mu.Unlock()
+	f.setState(StateFull, fullReason)
+}
+
+// waited notes that a lane no longer waits; got: because there was room. The
+// state is then what it would be if none had waited.
+func (f *Feed) waited(got bool) {
+	f.mu.Lock()
+	f.full--
+	back := got && f.full == 0 && f.status.State == StateFull
+	state, reason := cmp.Or(f.unfull.state, StateCollecting), f.unfull.reason
+	f.mu.Unlock()
+	if back {
+		f.setState(state, reason)
+	}
+}
+
 // setError sets the state that an error means.
 func (f *Feed) setError(err error) {
 	state := StateRetrying
@@ -217,6 +246,7 @@ func (f *Feed) setPaused(ctx context.Context, paused bool) error {
 		f.setState(StatePaused, pausedReason)
 	} else {
 		f.setState(StateIdle, "")
+		f.wake() // a backfill goes on
 	}
 	return nil
 }
@@ -238,6 +268,11 @@ func Rewind(t time.Time) Change {
 		f.live.mu.Lock()
 		defer f.live.mu.Unlock()
 		return f.live.jump(ctx, func(next *Position) {
+			for _, s := range next.Slices { // gaps of earlier rounds, which this one has not read again yet
+				if !s.Until.After(next.Watermark) && s.Since.Before(t) {
+					next.Gaps = append(next.Gaps, Slice{Since: s.Since, Until: s.Until, Field: s.Field, Why: "it was to be read again when the feed was rewound"})
+				}
+			}
 			next.Slices, next.Watermark = nil, t
 			if t.Before(next.Floor) || next.Floor.IsZero() {
 				next.Floor = t
@@ -277,10 +312,8 @@ func Reset(ctx context.Context, f *Feed) error {
 
 // jump moves the lane by hand.
 func (l *lane) jump(ctx context.Context, change func(*Position)) error {
-	if l.stale {
-		if err := l.load(ctx); err != nil {
-			return err
-		}
+	if err := l.fresh(ctx); err != nil {
+		return err
 	}
 	next := l.pos.clone()
 	change(&next)

@@ -21,6 +21,7 @@ const (
 	leastCapped     = 2 * time.Millisecond // slices under the product's cap are not cut smaller
 	leastIncomplete = time.Second          // nor, for other reasons, than this
 	mostEmptyPages  = 1000                 // in a row, in one walk
+	mostRepeats     = 50                   // pages in a row, in one walk, with nothing that it had not met
 	mostShort       = 150                  // walks of a round that end before their slice does
 )
 
@@ -51,14 +52,45 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 		Low:    l.name != pagelog.Live,
 	})
 	release()
+	if err != nil {
+		return l.failed(ctx, slice, err)
+	}
+	for told := false; ; told = true {
+		err := l.digest(ctx, slice, page)
+		switch {
+		case !errors.Is(err, pagelog.ErrFull):
+			if told {
+				l.feed.waited(err == nil)
+			}
+			return err
+		case !told:
+			l.feed.log.Warn("feed waits", "lane", l.name, "reason", fullReason)
+		}
+		// Nothing is held while there is no room, so that commands are carried out.
+		l.feed.noRoom(!told)
+		timer := time.NewTimer(fullRetry)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			l.feed.waited(false)
+			return err
+		case <-timer.C:
+		}
+		if l.feed.paused.Load() { // the page is read again later
+			l.feed.waited(false)
+			return nil
+		}
+	}
+}
 
+// digest moves the position by a page of a slice and commits both, unless the
+// slice was moved meanwhile. When the log is full nothing has changed.
+func (l *lane) digest(ctx context.Context, slice Slice, page *fetch.Page) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if i = l.pos.find(at); i < 0 || !l.pos.Slices[i].is(&slice) {
+	i := l.pos.find(slice.id())
+	if i < 0 || !l.pos.Slices[i].is(&slice) {
 		return nil
-	}
-	if err != nil {
-		return l.failed(ctx, i, err)
 	}
 	w := l.walkOf(&slice)
 	w.failed = false
@@ -66,13 +98,18 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 	defer l.feed.commit.Unlock()
 	next := l.pos.clone()
 	batch := l.pick(page, w, &next)
-	if l.name == pagelog.Live {
-		l.feed.round.note(page, len(batch.met), batch.newest)
-	}
+	short, empty, repeats := l.short, w.empty, w.repeats
 	if err := l.move(&next, i, w, page, len(batch.met)); err != nil {
 		return err
 	}
-	return l.commit(ctx, slice, w, batch, next)
+	if err := l.commit(ctx, slice, w, batch, next); err != nil {
+		l.short, w.empty, w.repeats = short, empty, repeats
+		return err
+	}
+	if l.name == pagelog.Live {
+		l.feed.round.note(page, len(batch.met), batch.newest)
+	}
+	return nil
 }
 
 // batch is what a page holds that the log does not.
@@ -142,6 +179,11 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 	} else {
 		w.empty++
 	}
+	if distinct > 0 || len(page.Records) == 0 {
+		w.repeats = 0
+	} else {
+		w.repeats++
+	}
 	limit := l.feed.opts.Source.Paging.Cap
 	capped := limit > 0 && (s.Seen >= limit || page.Total >= limit)
 	if capped && next.cut(i, leastCapped) {
@@ -155,6 +197,8 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 		return l.endsShort(next, i, "the API gives the same cursor again")
 	case page.More && w.empty >= mostEmptyPages:
 		return l.endsShort(next, i, fmt.Sprintf("the API gave %d pages in a row without a record", w.empty))
+	case page.More && w.repeats >= mostRepeats:
+		return l.endsShort(next, i, fmt.Sprintf("the API gave %d pages in a row with nothing but records that it had given before", w.repeats))
 	case page.More:
 		s.Cursor = page.Cursor
 	case capped:
@@ -242,7 +286,7 @@ func (l *lane) appendAll(ctx context.Context, p pagelog.Page, next Position) err
 func (l *lane) appendPart(ctx context.Context, p pagelog.Page, next Position) error {
 	next.Rev++
 	next.Counts.Pages++
-	position, err := next.encode()
+	position, err := next.encodeWithin(pagelog.MaxPosition)
 	if err != nil {
 		return err
 	}
@@ -258,37 +302,28 @@ func (l *lane) appendPart(ctx context.Context, p pagelog.Page, next Position) er
 	return nil
 }
 
-// append writes one page and waits while the log is full.
+// append writes one page. When the log is full the error is pagelog.ErrFull,
+// and nothing was written.
 func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
-	for told := false; ; told = true {
-		hold, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
-		seq, err := l.feed.opts.Log.Append(hold, p, l.seq)
-		cancel()
-		if !errors.Is(err, pagelog.ErrFull) {
-			if err != nil {
-				l.stale = true
-				return 0, fmt.Errorf("commit page of feed %s: %w", l.feed.opts.Feed, err)
-			}
-			return seq, nil
-		}
-		const full = "the log is full: an output is behind, or log.max_bytes is too small"
-		if !told {
-			l.feed.log.Warn("feed waits", "reason", full)
-		}
-		l.feed.setState(StateFull, full)
-		timer := time.NewTimer(fullRetry)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return 0, fmt.Errorf("commit page of feed %s: %w", l.feed.opts.Feed, err)
-		case <-timer.C:
-		}
+	hold, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	seq, err := l.feed.opts.Log.Append(hold, p, l.seq)
+	if err != nil {
+		l.stale = !errors.Is(err, pagelog.ErrFull)
+		return 0, fmt.Errorf("commit page of feed %s: %w", l.feed.opts.Feed, err)
 	}
+	return seq, nil
 }
 
-// failed decides what a failed page means. nil: the position was changed so
-// that reading can go on.
-func (l *lane) failed(ctx context.Context, i int, err error) error {
+// failed decides what a failed page of a slice means. nil: the position was
+// changed so that reading can go on.
+func (l *lane) failed(ctx context.Context, read Slice, err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := l.pos.find(read.id())
+	if i < 0 || !l.pos.Slices[i].is(&read) {
+		return nil
+	}
 	var answer *fetch.Error
 	if !errors.As(err, &answer) || ctx.Err() != nil {
 		return err
@@ -307,11 +342,17 @@ func (l *lane) failed(ctx context.Context, i int, err error) error {
 		l.feed.log.Warn("page larger than http.max_body: asking for smaller ones", "page_size", l.size)
 		next.Slices[i].Cursor, next.Slices[i].Seen = nil, 0
 	case fetch.Permanent:
-		// The product may have forgotten a cursor that is older than a restart.
-		if slice.Cursor == nil || again {
+		// The product may have forgotten a cursor that is older than a restart;
+		// or it goes only so deep into a query, and shorter slices get by.
+		switch {
+		case slice.Cursor == nil:
+			return &Stopped{Feed: l.feed.opts.Feed, Err: err}
+		case slice.Walks == 0:
+			next.again(i)
+		case !next.cut(i, leastIncomplete):
 			return &Stopped{Feed: l.feed.opts.Feed, Err: err}
 		}
-		next.again(i)
+		l.feed.log.Warn("page refused: the slice is read again, in smaller pieces if need be", "since", slice.Since, "until", slice.Until, "error", err)
 	case fetch.Forbidden, fetch.Auth:
 		return &Stopped{Feed: l.feed.opts.Feed, Err: err}
 	default:
