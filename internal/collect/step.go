@@ -55,6 +55,7 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 	if err != nil {
 		return l.failed(ctx, slice, err)
 	}
+	defer page.Release()
 	for told := false; ; told = true {
 		err := l.digest(ctx, slice, page)
 		switch {

@@ -175,20 +175,41 @@ func (c *Client) roundTrip(ctx context.Context, p *plan, req *http.Request, r Re
 	if statusClass(a.status) != OK {
 		limit = min(limit, mostErrorBody)
 	}
-	a.body, a.err = readBody(resp, limit, p.size.Load())
+	a.body, a.err = readBody(resp, limit, p.size.Load(), c.body())
 	if a.err != nil && !errors.Is(a.err, errTooLarge) {
 		a.err = c.failure(ctx, req.Context(), a.err)
 	}
 	page, failure := c.judge(p, a, cmp.Or(r.Size, r.Source.Paging.Size))
 	if failure == nil {
 		p.size.Store(int64(len(a.body)))
+		page.release = func() { c.keep(a.body) }
 	}
 	return page, failure
 }
 
+// mostKept is the largest buffer that is kept for another answer.
+const mostKept = 8 << 20
+
+// body is a buffer for an answer, perhaps nil.
+func (c *Client) body() []byte {
+	if b, ok := c.bodies.Get().(*[]byte); ok {
+		return *b
+	}
+	return nil
+}
+
+// keep takes a buffer that nobody uses any more.
+func (c *Client) keep(b []byte) {
+	if cap(b) <= mostKept {
+		b = b[:0]
+		c.bodies.Put(&b)
+	}
+}
+
 // readBody reads a body into one buffer, of the length that the server states
-// or else of about the last answer's, and closes it.
-func readBody(resp *http.Response, limit, last int64) ([]byte, error) {
+// or else of about the last answer's, and closes it. The buffer is the one
+// given, if it is large enough.
+func readBody(resp *http.Response, limit, last int64, buf []byte) ([]byte, error) {
 	defer resp.Body.Close()
 	size := resp.ContentLength
 	if size > limit {
@@ -197,7 +218,9 @@ func readBody(resp *http.Response, limit, last int64) ([]byte, error) {
 	if size < 0 {
 		size = last + last/8 + 512
 	}
-	buf := make([]byte, 0, min(size, limit)+1) // one more, to meet the end without growing
+	if size = min(size, limit) + 1; int64(cap(buf)) < size { // one more, to meet the end without growing
+		buf = make([]byte, 0, size)
+	}
 	for {
 		n, err := resp.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]

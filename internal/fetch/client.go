@@ -47,7 +47,8 @@ type Client struct {
 	budget   *budget
 	scrub    scrubber
 	sessions sessions
-	plans    sync.Map // *catalog.Source → *plan
+	plans    sync.Map  // *catalog.Source → *plan
+	bodies   sync.Pool // *[]byte, of answers
 }
 
 // New makes a client. It sends nothing yet.
@@ -138,12 +139,23 @@ type Request struct {
 
 // Page is what one answer holds.
 type Page struct {
-	Records [][]byte       // raw, exactly as received; all alias one buffer, which is never used again
+	Records [][]byte       // raw, exactly as received; all alias one buffer
 	Cursor  jsontext.Value // of the next page, raw; nil: none was given
 	More    bool           // there are more pages; true without a cursor is the API's mistake
 	Total   int            // records of the whole slice, as the API counts them; -1: it does not say
 	Fetched time.Time      // when the answer was read
 	Bytes   int            // of the answer, unpacked
+
+	release func()
+}
+
+// Release lets another page have the memory of the records, which are not to be
+// looked at any more. Nobody has to call it.
+func (p *Page) Release() {
+	if p.release != nil {
+		p.release()
+		p.Records, p.release = nil, nil
+	}
 }
 
 // Page gets one page. It waits for its share of the rate, signs in if need be,

@@ -139,7 +139,7 @@ func BenchmarkAnswer(b *testing.B) {
 	for b.Loop() {
 		resp := &http.Response{StatusCode: 200, Body: nopCloser{bytes.NewReader(body)}, ContentLength: int64(len(body))}
 		a := answer{status: 200, header: http.Header{}}
-		if a.body, a.err = readBody(resp, defaultMaxBody, 0); a.err != nil {
+		if a.body, a.err = readBody(resp, defaultMaxBody, 0, nil); a.err != nil {
 			b.Fatal(a.err)
 		}
 		page, failure := c.judge(p, a, 500)

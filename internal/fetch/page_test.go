@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -29,6 +30,34 @@ func TestPage(t *testing.T) {
 	}
 	if string(p.Cursor) != `"c\u003d=="` || !p.More || p.Total != 7 || p.Bytes != len(body) || p.Fetched.IsZero() {
 		t.Errorf("page is %+v", p)
+	}
+}
+
+// TestRelease has two pages use one buffer, and a third not.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	n := 0
+	a := &api{page: func(int, *http.Request, string) (*http.Response, error) {
+		n++
+		return respond(200, fmt.Sprintf(`{"data":{"auditLogEntries":{"nodes":[{"id":"record %d"}],"pageInfo":{"hasNextPage":true,"endCursor":"after %[1]d"}}}}`, n)), nil
+	}}
+	c := client(t, a, nil)
+	get := func() *Page {
+		p, err := c.Page(t.Context(), auditPage(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	first := get()
+	first.Release()
+	first.Release() // as good as once
+	second, third := get(), get()
+	if string(first.Cursor) != `"after 1"` || first.Records != nil {
+		t.Errorf("released: %q, cursor %s", first.Records, first.Cursor)
+	}
+	if string(second.Records[0]) != `{"id":"record 2"}` || string(third.Records[0]) != `{"id":"record 3"}` {
+		t.Errorf("records are %q and %q", second.Records, third.Records)
 	}
 }
 
