@@ -13,6 +13,7 @@ import (
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"github.com/trawlsec/trawl/internal/catalog"
 )
@@ -52,7 +53,7 @@ func TestWizQueries(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, source := range product.SourceList() {
-		query, errs := gqlparser.LoadQuery(schema, source.Request.GraphQL.Query)
+		query, errs := gqlparser.LoadQueryWithRules(schema, source.Request.GraphQL.Query, rules.NewDefaultRules())
 		if len(errs) > 0 {
 			t.Errorf("%s: %v", source.FullName(), errs)
 			continue

@@ -88,7 +88,7 @@ func (c *Client) renew(ctx context.Context, f *flight, old *session, refused boo
 	var failure *Error
 	if usable && errors.As(err, &failure) && (failure.Class == Retry || failure.Class == Throttle) {
 		kept := *old
-		kept.renew = time.Now().Add(min(old.ends.Sub(time.Now())/4, mostRenewalWait))
+		kept.renew = time.Now().Add(min(time.Until(old.ends)/4, mostRenewalWait))
 		s, err = &kept, nil
 	}
 	c.sessions.mu.Lock()

@@ -265,10 +265,11 @@ func TestSeed(t *testing.T) {
 		c.AddIssues(Batch{N: 20})
 		return c.post(auditQuery, m{"first": 50}).Body.String() + c.post(issueQuery, m{"first": 50}).Body.String()
 	}
-	if body(7) != body(7) {
+	seven := body(7)
+	if again := body(7); again != seven {
 		t.Error("one seed makes two tenants")
 	}
-	if body(7) == body(8) {
+	if seven == body(8) {
 		t.Error("two seeds make one tenant")
 	}
 }
