@@ -21,15 +21,18 @@ type lintResult struct {
 	Products int                  `json:"products"`
 	Sources  int                  `json:"sources"`
 	Mistakes []strictyaml.Mistake `json:"mistakes"`
+	Warnings []strictyaml.Mistake `json:"warnings"`
 }
 
 func (a *app) catalogLintCommand() *cobra.Command {
+	var strict bool
 	cmd := &cobra.Command{
 		Use:   "lint [FOLDER]",
 		Short: "Find every mistake in a catalogue",
 		Long: "Checks the catalogue that Trawl comes with, and over it a folder of products or a single\n" +
 			"product's folder. Every mistake is told with file, line and column; the exit status is 1 if\n" +
-			"there is one.",
+			"there is one. Warnings are about what is probably not meant: a field of ECS that ECS does not\n" +
+			"have, an end of pages that can't be told. With --strict they count as mistakes.",
 		Example: `  $ trawl catalog lint ./products
   products/acme/events.yaml:31:13: window.interval: "5 minutes" is not a duration; write 30s, 5m, 24h or 180d
   trawl: 1 mistake`,
@@ -45,9 +48,16 @@ func (a *app) catalogLintCommand() *cobra.Command {
 				for _, m := range result.Mistakes {
 					fmt.Fprintln(a.stdout, m)
 				}
+				for _, w := range result.Warnings {
+					w.Text = "warning: " + w.Text
+					fmt.Fprintln(a.stdout, w)
+				}
 			}
 			if n := len(result.Mistakes); n > 0 {
 				return errors.Join(err, fmt.Errorf("%s", count(n, "mistake")))
+			}
+			if n := len(result.Warnings); n > 0 && strict {
+				return errors.Join(err, fmt.Errorf("%s", count(n, "warning")))
 			}
 			if a.format != "json" {
 				fmt.Fprintf(a.stdout, "no mistakes in %s of %s\n", count(result.Sources, "source"), count(result.Products, "product"))
@@ -55,6 +65,7 @@ func (a *app) catalogLintCommand() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with status 1 for warnings too")
 	a.formatFlag(cmd)
 	return cmd
 }
@@ -62,7 +73,7 @@ func (a *app) catalogLintCommand() *cobra.Command {
 // lint checks the catalogue with that of a folder over it. The error says what
 // could not be read.
 func lint(dir string) (lintResult, error) {
-	result := lintResult{Mistakes: []strictyaml.Mistake{}}
+	result := lintResult{Mistakes: []strictyaml.Mistake{}, Warnings: []strictyaml.Mistake{}}
 	cat, err := loadCatalogue(dir)
 	var mistakes catalog.Mistakes
 	switch {
@@ -72,6 +83,7 @@ func lint(dir string) (lintResult, error) {
 	case err != nil:
 		return result, misuse(err)
 	}
+	result.Warnings = append(result.Warnings, cat.Warnings()...)
 	for _, p := range cat.Products() {
 		result.Products++
 		for _, s := range p.SourceList() {

@@ -11,8 +11,9 @@ import (
 	"github.com/trawlsec/trawl/internal/strictyaml"
 )
 
-// checkSource checks a source, and if its product is sound, what it takes from it.
-func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) {
+// checkSource checks a source, and if its product is sound, what it takes from
+// it. It returns the fields that the mapping sets, each with a place.
+func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) map[string]place {
 	top := place{doc.At()}
 	top.at("source").isFileName(s.ID, file, "file")
 	top.at("kind").isOneOf(s.Kind, kinds)
@@ -31,6 +32,7 @@ func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) {
 	top.at("facts", "references").links(s.Facts.References)
 	m := mappingCheck{place: top.at("ecs"), tables: s.ECS.Tables, leaves: map[string]place{}, objects: map[string]bool{}}
 	m.check(s.ECS)
+	return m.leaves
 }
 
 func checkRequest(at place, r Request, names []string) {

@@ -23,7 +23,14 @@ import (
 type Mistakes = strictyaml.Mistakes
 
 // Catalogue holds the products that are known.
-type Catalogue struct{ products map[string]*Product }
+type Catalogue struct {
+	products map[string]*Product
+	warnings Mistakes
+}
+
+// Warnings are what is not wrong in the catalogue's files, but probably not
+// meant, each with its place and what to do.
+func (c *Catalogue) Warnings() Mistakes { return c.warnings }
 
 // UnknownError says that a product or a source is not in the catalogue, and
 // which are.
@@ -111,16 +118,18 @@ func Load(fsys ...fs.FS) (*Catalogue, error) {
 	cat := &Catalogue{products: map[string]*Product{}}
 	var mistakes Mistakes
 	for folder, members := range files {
-		product, ms, err := loadProduct(folder, members)
+		product, ms, warnings, err := loadProduct(folder, members)
 		if err != nil {
 			return nil, err
 		}
 		mistakes = append(mistakes, ms...)
+		cat.warnings = append(cat.warnings, warnings...)
 		cat.products[folder] = product
 	}
 	if err := mistakes.Err(); err != nil {
 		return nil, err
 	}
+	cat.warnings = cat.warnings.Sorted()
 	return cat, nil
 }
 
@@ -166,15 +175,15 @@ func readError(name string, err error) error {
 	return fmt.Errorf("read catalogue %s: %w", name, err)
 }
 
-// loadProduct reads one folder's files.
-func loadProduct(folder string, files map[string]file) (*Product, Mistakes, error) {
-	var mistakes Mistakes
-	product := &Product{Sources: map[string]*Source{}}
+// loadProduct reads one folder's files. What is wrong and what is odd in them
+// is returned beside the product.
+func loadProduct(folder string, files map[string]file) (product *Product, mistakes, warnings Mistakes, err error) {
+	product = &Product{Sources: map[string]*Source{}}
 	sound := false // whether the sources can be checked against it
 	if f, ok := files["product.yaml"]; ok {
 		doc, err := decode(f, product)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if doc.Root().Kind() == strictyaml.Map {
 			checkProduct(doc, folder, product)
@@ -197,21 +206,26 @@ func loadProduct(folder string, files map[string]file) (*Product, Mistakes, erro
 		source := &Source{Product: product}
 		doc, err := decode(f, source)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if source.Folder, err = fs.Sub(f.fsys, folder); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if _, onDisk := f.fsys.(named); onDisk {
 			source.Dir = filepath.Dir(f.name)
 		}
 		if doc.Root().Kind() == strictyaml.Map {
-			checkSource(doc, strings.TrimSuffix(name, ".yaml"), source, sound)
+			fields := checkSource(doc, strings.TrimSuffix(name, ".yaml"), source, sound)
+			wrong := len(doc.Mistakes())
+			warn(doc, source, fields)
+			warnings = append(warnings, doc.Mistakes()[wrong:]...)
+			mistakes = append(mistakes, doc.Mistakes()[:wrong]...)
+		} else {
+			mistakes = append(mistakes, doc.Mistakes()...)
 		}
-		mistakes = append(mistakes, doc.Mistakes()...)
 		product.Sources[source.ID] = source
 	}
-	return product, mistakes, nil
+	return product, mistakes, warnings, nil
 }
 
 // keys are those of the mapping under a key of a mapping, in the file's order.

@@ -13,10 +13,10 @@ import (
 
 // Mistake is one thing wrong in a file, and what to do about it.
 type Mistake struct {
-	File   string // as it was given to Parse
-	Line   int    // from 1; 0 where the mistake is the file itself
-	Column int    // from 1, in characters
-	Text   string
+	File   string `json:"file"`            // as it was given to Parse
+	Line   int    `json:"line,omitzero"`   // from 1; 0 where the mistake is the file itself
+	Column int    `json:"column,omitzero"` // from 1, in characters
+	Text   string `json:"text"`
 }
 
 // Error gives "file:line:column: text".
@@ -44,6 +44,11 @@ func (ms Mistakes) Err() error {
 	if len(ms) == 0 {
 		return nil
 	}
+	return ms.Sorted()
+}
+
+// Sorted gives the mistakes in order, without repetitions.
+func (ms Mistakes) Sorted() Mistakes {
 	sorted := slices.Clone(ms)
 	slices.SortFunc(sorted, func(a, b Mistake) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Text, b.Text))
