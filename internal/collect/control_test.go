@@ -182,7 +182,10 @@ func TestStateIsKept(t *testing.T) {
 		if s := f.Status(); s.State != StateForbidden || s.Reason != "feed acme/audit stopped: acme/audit page: access denied" || !s.LastSuccess.IsZero() {
 			t.Errorf("after the failure: %+v", s)
 		}
-		if err := f.Do(t.Context(), Rewind(time.Now().Add(-time.Minute))); err != nil {
+		if err := f.Do(t.Context(), Rewind(time.Now().Add(-time.Minute))); err == nil {
+			t.Error("a rewind went forward")
+		}
+		if err := f.Do(t.Context(), Rewind(time.Now().Add(-2*time.Hour))); err != nil {
 			t.Fatalf("rewind: %v", err)
 		}
 		if s := open(t, api, log, nil).Status(); !s.LastSuccess.IsZero() {

@@ -74,8 +74,9 @@ type Feed struct {
 	round round           // of the live lane; Run's or Once's goroutine only
 	lags  []time.Duration // at the beginnings of the last rounds; likewise
 
-	commit sync.Mutex // held from telling a page's new records until they are written; guards known
+	commit sync.Mutex // held from telling a page's new records until they are written; guards known and unsure
 	known  ids        // records in the log
+	unsure bool       // the log may hold a page of any lane that known lacks, because its write was not answered
 
 	mu        sync.Mutex // guards what follows
 	status    Status
@@ -174,6 +175,7 @@ func (f *Feed) loadIDs(ctx context.Context, lanes ...*lane) error {
 	if err != nil {
 		return fmt.Errorf("read ids of feed %s: %w", f.opts.Feed, err)
 	}
+	f.unsure = false
 	return nil
 }
 

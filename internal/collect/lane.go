@@ -34,6 +34,7 @@ type walk struct {
 	met      ids                 // records met
 	cursors  map[string]struct{} // cursors given
 	empty    int                 // pages in a row without a record
+	total    int                 // the most that the API counted
 	repeats  int                 // pages in a row with nothing but records met before
 	failedAt []byte              // the cursor at which the last try failed
 	failed   bool

@@ -251,7 +251,7 @@ func (f *Feed) setPaused(ctx context.Context, paused bool) error {
 	return nil
 }
 
-// Rewind makes the next round begin at t. Records that the log still knows are
+// Rewind makes the next round begin at t, which is not after the watermark. Records that the log still knows are
 // not delivered again; see `trawl replay` for that.
 func Rewind(t time.Time) Change {
 	return func(ctx context.Context, f *Feed) error {
@@ -267,6 +267,13 @@ func Rewind(t time.Time) Change {
 		}
 		f.live.mu.Lock()
 		defer f.live.mu.Unlock()
+		if err := f.live.fresh(ctx); err != nil {
+			return err
+		}
+		if mark := f.live.pos.Watermark; !mark.IsZero() && t.After(mark) {
+			return fmt.Errorf("rewind feed %s: it has been read to %s only; what lies between that and %s would never be read",
+				f.opts.Feed, mark.Format(time.RFC3339), t.Format(time.RFC3339))
+		}
 		return f.live.jump(ctx, func(next *Position) {
 			for _, s := range next.Slices { // gaps of earlier rounds, which this one has not read again yet
 				if !s.Until.After(next.Watermark) && s.Since.Before(t) {

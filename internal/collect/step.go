@@ -97,6 +97,11 @@ func (l *lane) digest(ctx context.Context, slice Slice, page *fetch.Page) error 
 	w.failed = false
 	l.feed.commit.Lock()
 	defer l.feed.commit.Unlock()
+	if l.feed.unsure {
+		if err := l.feed.loadIDs(ctx); err != nil {
+			return err
+		}
+	}
 	next := l.pos.clone()
 	batch := l.pick(page, w, &next)
 	short, empty, repeats := l.short, w.empty, w.repeats
@@ -185,6 +190,7 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 	} else {
 		w.repeats++
 	}
+	w.total = max(w.total, page.Total)
 	limit := l.feed.opts.Source.Paging.Cap
 	capped := limit > 0 && (s.Seen >= limit || page.Total >= limit)
 	if capped && next.cut(i, leastCapped) {
@@ -204,8 +210,8 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 		s.Cursor = page.Cursor
 	case capped:
 		next.giveUp(i, fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", limit), true)
-	case page.Total >= 0 && s.Seen < page.Total:
-		return l.endsShort(next, i, fmt.Sprintf("the API counts %d records and gave %d", page.Total, s.Seen))
+	case page.Total >= 0 && s.Seen < w.total: // the most: records that left meanwhile move others across the pages
+		return l.endsShort(next, i, fmt.Sprintf("the API counts %d records and gave %d", w.total, s.Seen))
 	default:
 		next.done(i)
 	}
@@ -310,7 +316,9 @@ func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 	defer cancel()
 	seq, err := l.feed.opts.Log.Append(hold, p, l.seq)
 	if err != nil {
-		l.stale = !errors.Is(err, pagelog.ErrFull)
+		if !errors.Is(err, pagelog.ErrFull) {
+			l.stale, l.feed.unsure = true, true
+		}
 		return 0, fmt.Errorf("commit page of feed %s: %w", l.feed.opts.Feed, err)
 	}
 	return seq, nil

@@ -149,6 +149,33 @@ func TestRewindAfterUnknownWrite(t *testing.T) {
 	})
 }
 
+// TestUnknownWriteOfAnotherLane: what one lane wrote without hearing of it is
+// known to the others.
+func TestUnknownWriteOfAnotherLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)
+		log.after = func(what string) error {
+			if what == "page" {
+				return errors.New("no answer")
+			}
+			return nil
+		}
+		f := open(t, api, log, nil)
+		if _, err := f.StartBackfill(t.Context(), time.Now().Add(-time.Hour), time.Now(), 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Backfill(t.Context()); err == nil {
+			t.Error("Backfill succeeded")
+		}
+		log.after = nil
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatalf("Once: %v", err)
+		}
+		wantAll(t, api, log)
+	})
+}
+
 // TestRewindKeepsGaps: a rewind to after a gap, while the gap is being read
 // again, does not make it forgotten.
 func TestRewindKeepsGaps(t *testing.T) {
@@ -361,6 +388,27 @@ func TestLongCursors(t *testing.T) {
 			t.Fatalf("Backfill: %v", err)
 		}
 		wantAll(t, api, log)
+	})
+}
+
+// TestRecordsLeave: a record that leaves a slice while it is read, as an issue
+// does whose status changes, moves others across the pages; none is lost.
+func TestRecordsLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)
+		api.fault = func(fetch.Request, *fetch.Page) error {
+			if api.calls == 3 {
+				api.events = api.events[1:] // the newest, which the first page had
+			}
+			return nil
+		}
+		if err := open(t, api, log, nil).Once(t.Context()); err != nil {
+			t.Fatalf("Once: %v", err)
+		}
+		if n := len(log.delivered()); n != 95 {
+			t.Errorf("%d of 95 records arrived", n)
+		}
 	})
 }
 
