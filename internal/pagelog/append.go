@@ -54,14 +54,20 @@ func (l *Log) append(ctx context.Context, p *Page, after uint64) (uint64, error)
 	}
 	buf := scratch.Get().(*[]byte)
 	defer putScratch(buf)
-	*buf = p.appendBody((*buf)[:0])
+	var framed []byte // what the tail keeps, so it is no buffer of the pool
+	if l.tail != nil {
+		framed = p.appendFramed(make([]byte, 0, p.bodySize()))
+		*buf = compress((*buf)[:0], framed)
+	} else {
+		*buf = p.appendBody((*buf)[:0])
+	}
 
 	p.Stored = time.Now().UTC().Round(0)
 	msg := nats.NewMsg(subject("pages", p.Feed, p.Lane))
 	msg.Header = p.header()
 	msg.Header[hdrAfter] = []string{strconv.FormatUint(after, 10)}
 	if l.tail != nil {
-		return l.tail.write(ctx, l, p, msg, *buf, after)
+		return l.tail.write(ctx, l, p, msg, framed, *buf, after)
 	}
 	part := func(msg *nats.Msg) (uint64, error) { return l.publish(ctx, l.pages, msg) }
 	page := func(msg *nats.Msg) (uint64, error) {

@@ -57,14 +57,41 @@ func (p *Page) bodySize() int {
 func (p *Page) appendBody(dst []byte) []byte {
 	raw := scratch.Get().(*[]byte)
 	defer putScratch(raw)
-	*raw = (*raw)[:0]
+	*raw = p.appendFramed((*raw)[:0])
+	return compress(dst, *raw)
+}
+
+// appendFramed appends the records to dst, each behind its length.
+func (p *Page) appendFramed(dst []byte) []byte {
 	for _, r := range p.Records {
-		*raw = binary.AppendUvarint(*raw, uint64(len(r)))
-		*raw = append(*raw, r...)
+		dst = binary.AppendUvarint(dst, uint64(len(r)))
+		dst = append(dst, r...)
 	}
+	return dst
+}
+
+// cutFramed is the inverse of appendFramed. The n records alias raw.
+func cutFramed(raw []byte, n int) ([][]byte, error) {
+	records := make([][]byte, n)
+	for i := range records {
+		n, k := binary.Uvarint(raw)
+		if k <= 0 || n > uint64(len(raw)-k) {
+			return nil, fmt.Errorf("body: record %d of %d is cut off", i+1, len(records))
+		}
+		raw = raw[k:]
+		records[i], raw = raw[:n:n], raw[n:]
+	}
+	if len(raw) != 0 {
+		return nil, errors.New("body has more records than hashes")
+	}
+	return records, nil
+}
+
+// compress appends the compressed form of framed records to dst.
+func compress(dst, raw []byte) []byte {
 	e := encoders.Get().(*zstd.Encoder)
 	defer encoders.Put(e)
-	return e.EncodeAll(*raw, dst)
+	return e.EncodeAll(raw, dst)
 }
 
 // readBody fills in the records of a page from its body. They share one new
@@ -79,18 +106,6 @@ func (s *stored) readBody(body []byte) error {
 	if len(raw) != s.size {
 		return fmt.Errorf("body of %d bytes, want %d", len(raw), s.size)
 	}
-	records := make([][]byte, len(s.Hashes))
-	for i := range records {
-		n, k := binary.Uvarint(raw)
-		if k <= 0 || n > uint64(len(raw)-k) {
-			return fmt.Errorf("body: record %d of %d is cut off", i+1, len(records))
-		}
-		raw = raw[k:]
-		records[i], raw = raw[:n:n], raw[n:]
-	}
-	if len(raw) != 0 {
-		return errors.New("body has more records than hashes")
-	}
-	s.Records = records
-	return nil
+	s.Records, err = cutFramed(raw, len(s.Hashes))
+	return err
 }

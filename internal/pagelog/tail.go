@@ -53,8 +53,14 @@ type tailPage struct {
 
 func newTail(last uint64) *tail { return &tail{base: last, wake: make(chan struct{})} }
 
-// write writes a page behind the one at after, and keeps a copy.
-func (t *tail) write(ctx context.Context, l *Log, p *Page, msg *nats.Msg, body []byte, after uint64) (uint64, error) {
+// write writes a page behind the one at after, and keeps it: framed, its records,
+// and a copy of the rest. The caller's records may be a few out of a large
+// answer, which would be kept whole.
+func (t *tail) write(ctx context.Context, l *Log, p *Page, msg *nats.Msg, framed, body []byte, after uint64) (uint64, error) {
+	records, err := cutFramed(framed, len(p.Records))
+	if err != nil {
+		return 0, err
+	}
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	seq, err := t.writeLocked(ctx, l, msg, body, after)
@@ -67,29 +73,14 @@ func (t *tail) write(ctx context.Context, l *Log, p *Page, msg *nats.Msg, body [
 		return seq, nil
 	}
 	e := &tailPage{
-		stored: stored{Page: *p, after: after, size: p.bodySize()},
+		stored: stored{Page: *p, after: after, size: len(framed)},
 		subj:   msg.Subject, body: slices.Clone(msg.Data),
 		rest: 8*len(p.Hashes) + len(p.Position) + 512,
 	}
-	e.Seq, e.Records = seq, cloneRecords(p.Records)
+	e.Seq, e.Records = seq, records
 	e.Hashes, e.Position = slices.Clone(p.Hashes), slices.Clone(p.Position)
 	t.add(e)
 	return seq, nil
-}
-
-// cloneRecords copies records into one buffer of their size. The caller's may
-// be a few out of a large answer, which would be kept whole.
-func cloneRecords(records [][]byte) [][]byte {
-	size := 0
-	for _, r := range records {
-		size += len(r)
-	}
-	buf, clone := make([]byte, 0, size), make([][]byte, len(records))
-	for i, r := range records {
-		buf = append(buf, r...)
-		clone[i] = buf[len(buf)-len(r) : len(buf) : len(buf)]
-	}
-	return clone
 }
 
 func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []byte, after uint64) (uint64, error) {
