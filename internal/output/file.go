@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	cacheKeep = 16 << 20 // bytes at the end of the file that may stay in memory
-	cacheStep = 4 << 20
+	cacheKeep = 4 << 20 // bytes at the end of the file that may stay in memory
+	cacheStep = 1 << 20
 )
 
 // file writes documents to a regular file, each exactly once whatever happens
