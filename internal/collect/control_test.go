@@ -198,6 +198,14 @@ func TestStateIsKept(t *testing.T) {
 		if s := open(t, api, log, nil).Status(); s.State != StateIdle || s.LastSuccess.IsZero() {
 			t.Errorf("after the success: %+v", s)
 		}
+		time.Sleep(time.Hour)
+		api.add(event{ID: "new", Time: time.Now().Add(-time.Minute)})
+		if err := open(t, api, log, nil).Once(t.Context()); err != nil {
+			t.Fatalf("Once: %v", err)
+		}
+		if s := open(t, api, log, nil).Status(); !s.LastSuccess.Equal(time.Now()) {
+			t.Errorf("after the success with a page: %+v", s)
+		}
 	})
 }
 

@@ -248,6 +248,7 @@ func (l *lane) put(ctx context.Context, state savedState) error {
 	if l.name == pagelog.Live {
 		l.feed.mu.Lock()
 		state.Lateness, state.Habits = l.feed.lateness, l.feed.habits
+		state.LastSuccess = later(state.LastSuccess, l.feed.status.LastSuccess)
 		state.Habits.Keys, state.Runs = maps.Clone(state.Habits.Keys), slices.Clone(l.feed.runs)
 		l.feed.mu.Unlock()
 	}
