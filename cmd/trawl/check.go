@@ -17,6 +17,7 @@ type checkResult struct {
 	OK          bool                 `json:"ok"`
 	Config      string               `json:"config,omitzero"`
 	Mistakes    []strictyaml.Mistake `json:"mistakes"`
+	Warnings    []strictyaml.Mistake `json:"warnings,omitempty"`
 	Connections []checkedConnection  `json:"connections,omitempty"`
 	Feeds       []checkedFeed        `json:"feeds,omitempty"`
 	Outputs     []checkedOutput      `json:"outputs,omitempty"`
@@ -74,6 +75,7 @@ func (a *app) checkCommand() *cobra.Command {
 				return err
 			}
 			result := checked(cfg)
+			a.warn(cfg.Warnings)
 			if connect {
 				result.Connect, result.OK = a.checkConnect(cmd.Context(), cfg)
 			}
@@ -91,9 +93,17 @@ func (a *app) checkCommand() *cobra.Command {
 	return cmd
 }
 
+// warn tells of what is probably not meant.
+func (a *app) warn(warnings config.Mistakes) {
+	for _, w := range warnings {
+		w.Text = "warning: " + w.Text
+		fmt.Fprintln(a.stderr, w)
+	}
+}
+
 // checked is what a configuration would run.
 func checked(cfg *config.Config) checkResult {
-	result := checkResult{OK: true, Config: cfg.Path, Mistakes: []strictyaml.Mistake{}}
+	result := checkResult{OK: true, Config: cfg.Path, Mistakes: []strictyaml.Mistake{}, Warnings: cfg.Warnings}
 	for _, c := range cfg.Connections {
 		result.Connections = append(result.Connections, checkedConnection{
 			Connection: c.Name, Product: c.Product.ID, PerSecond: c.Rate.PerSecond, Burst: c.Rate.Burst, Settings: c.Settings.Names(),

@@ -24,6 +24,7 @@ type Config struct {
 	Connections []Connection // by name
 	Outputs     []Output     // by name
 	Catalogue   *catalog.Catalogue
+	Warnings    Mistakes // what is not wrong, but probably not meant
 }
 
 // Log is where pages are kept.

@@ -95,6 +95,8 @@ func parse(path string, text []byte, cat func(dir string) (*catalog.Catalogue, e
 	if err := append(mistakes, doc.Mistakes()...).Err(); err != nil {
 		return nil, err
 	}
+	b.warn(place{doc.At()})
+	b.config.Warnings = doc.Mistakes().Sorted()
 	return b.config, nil
 }
 

@@ -319,9 +319,11 @@ func (l *Log) note(seq uint64) {
 
 // Stats is the size of the log.
 type Stats struct {
-	Bytes, MaxBytes   int64 // MaxBytes 0: no limit
-	Pages             int
-	FirstSeq, LastSeq uint64
+	Bytes    int64  `json:"bytes"`
+	MaxBytes int64  `json:"max_bytes"` // 0: no limit
+	Pages    int    `json:"pages"`
+	FirstSeq uint64 `json:"first_seq"`
+	LastSeq  uint64 `json:"last_seq"`
 }
 
 // Stats returns the size of the log.

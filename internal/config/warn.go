@@ -1,0 +1,128 @@
+package config
+
+import (
+	"maps"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/strictyaml"
+)
+
+// warn notes, as mistakes are, what is not wrong with the file but probably not
+// meant.
+func (b *builder) warn(top place) {
+	for i := range b.config.Connections {
+		c := &b.config.Connections[i]
+		at := top.at("connections", c.Name)
+		f := b.file.Connections[c.Name]
+		b.warnSettings(at.at("settings"), c, f.Settings)
+		if f.Sources != nil && len(f.Sources) == 0 {
+			at.at("sources").Mistake("is empty, so every source of %s is read; name those that you want, or leave the key out", c.Product.ID)
+		}
+		for _, feed := range c.Feeds {
+			keeps := feed.Source.Window.Retention
+			if start, ok := feed.Start.At(b.now); ok && keeps > 0 && start.Before(b.now.Add(-keeps.Std())) {
+				at.at("sources", feed.Source.ID, "start").Mistake("%s keeps its records for %v, so the feed begins there", feed.Source.FullName(), keeps)
+			}
+		}
+	}
+}
+
+func (b *builder) warnSettings(at place, c *Connection, values map[string]settingValue) {
+	for name, v := range values {
+		setting := c.Product.Settings[name]
+		value, _, err := c.Settings.Get(name)
+		switch {
+		case v.kind != strictyaml.Scalar || err != nil || value == "":
+		case setting.Secret && v.text.Reveal() == value:
+			at.at(name).Mistake("the secret itself stands in the file; write ${env:NAME} or ${file:PATH}, and change the secret if others have seen the file")
+		case setting.Type == "url" && plainHTTP(value):
+			at.at(name).Mistake("http sends the credential where everybody on the way can read it; write https")
+		}
+	}
+	deciding, unused := addressSettings(c)
+	for _, name := range unused {
+		at.at(name).Mistake("has no effect, since the address is taken from %s; leave one of them out", strings.Join(deciding, " and "))
+	}
+}
+
+// plainHTTP tells whether an address is that of another machine, without TLS.
+func plainHTTP(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
+}
+
+// addressSettings divides the settings that are there for the address of the
+// API, and are set, into those that decide it and those that it then passes by.
+func addressSettings(c *Connection) (deciding, unused []string) {
+	looked := map[string]bool{}
+	var lookup func(name string) (string, bool)
+	lookup = func(name string) (string, bool) {
+		looked[name] = true
+		if cases, ok := c.Product.Derived[name]; ok {
+			value, err := cases.Choose(lookup, nil)
+			return value, err == nil
+		}
+		value, ok, err := c.Settings.Get(name)
+		return value, ok && err == nil
+	}
+	_, _ = c.Product.BaseURL.Choose(lookup, nil) // an address that needs the token is fine
+	for _, name := range slices.Sorted(maps.Keys(namesIn(c.Product, c.Product.BaseURL))) {
+		if value, set, err := c.Settings.Get(name); !set || err != nil || value == "" || !slices.Contains(c.Settings.Names(), name) {
+			continue
+		}
+		if looked[name] {
+			deciding = append(deciding, name)
+		} else {
+			unused = append(unused, name)
+		}
+	}
+	if elsewhere := namesElsewhere(c.Product); len(unused) > 0 {
+		unused = slices.DeleteFunc(unused, func(name string) bool { return elsewhere[name] })
+	}
+	return deciding, unused
+}
+
+// namesIn are the settings that cases may ask for, also by way of derived names.
+func namesIn(p *catalog.Product, cases catalog.Cases) map[string]bool {
+	names := map[string]bool{}
+	var add func(name string)
+	add = func(name string) {
+		if derived, ok := p.Derived[name]; ok {
+			maps.Copy(names, namesIn(p, derived))
+			return
+		}
+		names[name] = true
+	}
+	for _, c := range cases {
+		for name := range c.If {
+			add(name)
+		}
+		parts, _ := catalog.Parts(c.Value) // the catalogue has been checked
+		for _, part := range parts {
+			if part.Name != "" {
+				add(part.Name)
+			}
+		}
+	}
+	return names
+}
+
+// namesElsewhere are the settings that signing in and headers use.
+func namesElsewhere(p *catalog.Product) map[string]bool {
+	cases := catalog.Cases{}
+	texts := []string{p.Auth.TokenURL, p.Auth.ClientID, p.Auth.ClientSecret, p.Auth.Token, p.Auth.RefreshMargin}
+	texts = slices.AppendSeq(texts, maps.Values(p.Auth.Params))
+	texts = slices.AppendSeq(texts, maps.Values(p.Headers))
+	for _, text := range texts {
+		cases = append(cases, catalog.Case{Value: text})
+	}
+	return namesIn(p, cases)
+}
