@@ -110,7 +110,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, feed string, sin
 	if err != nil {
 		return err
 	}
-	e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, UserAgent: userAgent()})
+	e, err := openEngine(ctx, cfg, logger)
 	if err != nil {
 		return err
 	}

@@ -42,19 +42,18 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer cancel()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
+	defer func() {
+		signal.Stop(signals)
+		close(signals)
+	}()
 	go func() {
-		select {
-		case <-signals:
+		for range signals { // until run ends
+			if ctx.Err() != nil {
+				os.Exit(exitFailed)
+			}
 			cancel()
-		case <-ctx.Done():
-			return
-		}
-		if _, again := <-signals; again {
-			os.Exit(exitFailed)
 		}
 	}()
-	defer close(signals)
 
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := a.command()
@@ -84,7 +83,22 @@ func (a *app) report(err error) {
 		fmt.Fprintln(a.stderr, mistakes)
 		return
 	}
-	fmt.Fprintln(a.stderr, "trawl: "+strings.TrimSuffix(err.Error(), "\n"))
+	for _, err := range several(err) {
+		fmt.Fprintln(a.stderr, "trawl: "+strings.TrimSuffix(err.Error(), "\n"))
+	}
+}
+
+// several are the errors that were joined into one.
+func several(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, err := range joined.Unwrap() {
+		all = append(all, several(err)...)
+	}
+	return all
 }
 
 // app is what the verbs share: the streams and the flags that all of them take.

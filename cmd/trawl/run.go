@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
 	"github.com/trawlsec/trawl/internal/engine"
@@ -75,7 +76,7 @@ func profileCPU(path string) (stop func() error, err error) {
 // address for monitoring, progress for people.
 func (a *app) collect(ctx context.Context, cfg *config.Config, logger *slog.Logger, once bool) (err error) {
 	limitMemory()
-	e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, UserAgent: userAgent()})
+	e, err := openEngine(ctx, cfg, logger)
 	if err != nil {
 		return err
 	}
@@ -115,13 +116,21 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 		return err
 	}
 	var received, documents int64
+	paused := 0
 	for _, f := range s.Feeds {
 		received += f.Counts.Records
+		if f.State == collect.StatePaused {
+			paused++
+		}
 	}
 	for _, o := range s.Outputs {
 		documents += o.Documents
 	}
-	fmt.Fprintf(a.stderr, "%d feed(s) up to date: %d records in all, %d documents delivered now\n", len(s.Feeds), received, documents)
+	feeds := count(len(s.Feeds)-paused, "feed") + " up to date"
+	if paused > 0 {
+		feeds += fmt.Sprintf(", %d paused", paused)
+	}
+	fmt.Fprintf(a.stderr, "%s: %d records in all, %d documents delivered now\n", feeds, received, documents)
 	return nil
 }
 
@@ -145,7 +154,7 @@ func serve(address string, handler http.Handler, logger *slog.Logger) (stop func
 	}()
 	logger.Info("monitoring", "address", "http://"+listener.Addr().String())
 	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		defer cancel()
 		if server.Shutdown(ctx) != nil {
 			_ = server.Close()

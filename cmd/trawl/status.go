@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -13,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
 	"github.com/trawlsec/trawl/internal/deliver"
@@ -43,11 +39,7 @@ func (a *app) statusCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if a.format == "json" {
-					return writeJSON(a.stdout, s)
-				}
-				writeStatus(a.stdout, s)
-				return nil
+				return a.showStatus(s)
 			})
 		},
 	}
@@ -56,86 +48,86 @@ func (a *app) statusCommand() *cobra.Command {
 	return cmd
 }
 
+// watchStatus shows the status anew every second until ctx ends: on the whole
+// of a terminal, or one after the other elsewhere.
 func (a *app) watchStatus(ctx context.Context, cfg *config.Config) error {
+	var whole *screen
+	if a.format == "table" && drawable(a.stdout) {
+		whole = openScreen(a.stdout)
+		defer whole.close()
+	}
 	for {
 		err := a.withEngine(ctx, cfg, func(e console.Engine) error {
 			s, err := e.Status(ctx)
-			if err != nil {
+			switch {
+			case err != nil:
 				return err
+			case whole != nil:
+				lines := statusLines(s, terminal(a.stdout), colours(a.stdout))
+				whole.draw(lines[:min(len(lines), terminalHeight(a.stdout))])
+			default:
+				return a.showStatus(s)
 			}
-			if a.format == "json" {
-				return writeJSON(a.stdout, s)
-			}
-			if terminal(a.stdout) > 0 {
-				fmt.Fprint(a.stdout, "\x1b[H\x1b[2J")
-			}
-			writeStatus(a.stdout, s)
 			return nil
 		})
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
-		timer := time.NewTimer(time.Second)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
+		pause(ctx, time.Second)
 	}
 }
 
-// withEngine calls f with the running Trawl of the configuration's data_dir
-// or, where there is none, with what is stored there.
-func (a *app) withEngine(ctx context.Context, cfg *config.Config, f func(console.Engine) error) (err error) {
-	client, err := console.Dial(ctx, cfg.DataDir)
-	if err == nil {
-		return f(client)
+// showStatus prints a status once.
+func (a *app) showStatus(s engine.Status) error {
+	if a.format == "json" {
+		return writeJSON(a.stdout, s)
 	}
-	if !errors.Is(err, console.ErrNotRunning) {
-		return err
-	}
-	e, err := engine.Open(ctx, cfg, engine.Options{Logger: slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), Offline: true})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	return f(e)
+	_, err := fmt.Fprintln(a.stdout, strings.Join(statusLines(s, terminal(a.stdout), colours(a.stdout)), "\n"))
+	return err
 }
 
-func writeStatus(w io.Writer, s engine.Status) {
-	colour := colours(w)
+// statusLines are a status for people, on a terminal of that width; 0: on none.
+func statusLines(s engine.Status, width int, colour bool) []string {
+	out := []string{"not running: what is stored is shown", ""}
 	if s.Running {
-		fmt.Fprintf(w, "running since %s\n\n", when(s.Started))
-	} else {
-		fmt.Fprint(w, "not running: what is stored is shown\n\n")
+		out[0] = "running since " + when(s.Started)
 	}
-	feedTable(s, colour).write(w)
-	fmt.Fprintln(w)
-	connections := &table{header: []string{"CONNECTION", "PRODUCT", "ANSWERS SINCE THE START"}}
-	for _, c := range s.Connections {
-		connections.add(c.Name, c.Product, answers(c))
+	remark := func(format string, args ...any) {
+		out = append(append(out, ""), wrap(fmt.Sprintf(format, args...), width)...)
 	}
-	connections.write(w)
-	fmt.Fprintln(w)
-	outputs := &table{header: []string{"OUTPUT", "STATE", "DELIVERED", "PENDING PAGES", "DEAD LETTERS", "REASON"}}
-	for _, o := range s.Outputs {
-		delivered := "-" // only a running process counts
-		if s.Running {
-			delivered = fmt.Sprint(o.Documents)
+	out = append(out, lines(feedTable(s, colour), width, colour)...)
+	for _, f := range s.Feeds {
+		name := f.Connection + "/" + f.Source
+		if f.Reason != "" {
+			remark("%s: %s", name, f.Reason)
 		}
-		outputs.add(o.Output, paint(colour, string(o.State), o.State == deliver.StateOK), delivered, fmt.Sprint(o.PendingPages), fmt.Sprint(o.DeadLetters), o.Reason)
+		if b := f.Backfill; b != nil && b.Done < 1 {
+			remark("%s: backfill from %s to %s, %.0f %% done, %d records", name, when(b.Since), when(b.Until), 100*b.Done, b.Records)
+		}
 	}
-	outputs.write(w)
-	fmt.Fprintf(w, "\nlog: %d pages, %s of %s\n", s.Log.Pages, bytes(int64(s.Log.Bytes)), bytes(s.Log.MaxBytes))
+	if s.Running {
+		connections := &table{header: []string{"CONNECTION", "PRODUCT", "ANSWERS SINCE THE START"}}
+		for _, c := range s.Connections {
+			connections.add(c.Name, c.Product, answers(c))
+		}
+		out = append(append(out, ""), lines(connections, width, colour)...)
+	}
+	out = append(append(out, ""), lines(outputTable(s, colour), width, colour)...)
+	for _, o := range s.Outputs {
+		if o.Reason != "" {
+			remark("%s: %s", o.Output, o.Reason)
+		}
+	}
+	remark("log: %d pages, %s of %s", s.Log.Pages, bytes(s.Log.Bytes), bytes(s.Log.MaxBytes))
+	return out
 }
 
 // feedTable lists the feeds.
 func feedTable(s engine.Status, colour bool) *table {
-	feeds := &table{header: []string{"FEED", "STATE", "LAG", "LAST SUCCESS", "COMPLETE TO", "RECORDS", "DUPLICATES", "LATE", "LATENESS P50/P99/MOST", "REQUESTS", "THROTTLED", "REASON"},
+	feeds := &table{header: []string{"FEED", "STATE", "LAG", "LAST SUCCESS", "COMPLETE TO", "RECORDS", "DUPLICATES", "LATE", "LATENESS P50/P99/MOST", "REQUESTS", "THROTTLED"},
 		spare: []string{"THROTTLED", "REQUESTS", "LATENESS P50/P99/MOST", "COMPLETE TO", "DUPLICATES", "LATE"}}
 	for _, f := range s.Feeds {
 		lag := "-"
@@ -146,14 +138,45 @@ func feedTable(s engine.Status, colour bool) *table {
 		if f.LatenessMax > 0 {
 			lateness = short(f.LatenessP50) + "/" + short(f.LatenessP99) + "/" + short(f.LatenessMax)
 		}
-		feeds.add(f.Connection+"/"+f.Source, paint(colour, string(f.State), goodFeed(f.State)), lag, when(f.LastSuccess), when(f.CompleteTo),
-			fmt.Sprint(f.Counts.Records), fmt.Sprint(f.Counts.Duplicates), fmt.Sprint(f.Counts.Late), lateness, fmt.Sprint(f.Requests), fmt.Sprint(f.Throttles), f.Reason)
+		requests, throttles := "-", "-" // only a running process counts
+		if s.Running {
+			requests, throttles = fmt.Sprint(f.Requests), fmt.Sprint(f.Throttles)
+		}
+		feeds.add(f.Connection+"/"+f.Source, paint(colour, string(f.State), f.Healthy()), lag, when(f.LastSuccess), when(f.CompleteTo),
+			fmt.Sprint(f.Counts.Records), fmt.Sprint(f.Counts.Duplicates), fmt.Sprint(f.Counts.Late), lateness, requests, throttles)
 	}
 	return feeds
 }
 
-func goodFeed(s collect.State) bool {
-	return s == collect.StateIdle || s == collect.StateCollecting || s == collect.StatePaused
+// outputTable lists the outputs.
+func outputTable(s engine.Status, colour bool) *table {
+	outputs := &table{header: []string{"OUTPUT", "STATE", "DELIVERED", "PENDING PAGES", "DEAD LETTERS"}}
+	for _, o := range s.Outputs {
+		state, delivered, dead := string(o.State), "-", "-" // only a running process delivers, and counts
+		if s.Running {
+			state, delivered, dead = paint(colour, state, o.State == deliver.StateOK), fmt.Sprint(o.Documents), fmt.Sprint(o.DeadLetters)
+		}
+		outputs.add(o.Output, state, delivered, fmt.Sprint(o.PendingPages), dead)
+	}
+	return outputs
+}
+
+// wrap breaks a text between words into lines of at most width characters, all
+// but the first indented; a width of 0 is no limit.
+func wrap(text string, width int) []string {
+	lines := []string{""}
+	for i, word := range strings.Split(text, " ") {
+		line := &lines[len(lines)-1]
+		switch {
+		case i == 0:
+			*line = word
+		case width > 0 && visible(*line)+1+visible(word) > width:
+			lines = append(lines, "  "+word)
+		default:
+			*line += " " + word
+		}
+	}
+	return lines
 }
 
 // when is a moment for people, in UTC; "-" for none.

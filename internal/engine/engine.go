@@ -76,7 +76,7 @@ func Open(ctx context.Context, cfg *config.Config, opts Options) (_ *Engine, err
 		Logger:   opts.Logger,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
