@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
@@ -47,6 +47,14 @@ func (a *app) backfillCommand() *cobra.Command {
 			}
 			if cancel {
 				return a.withEngine(cmd.Context(), cfg, func(e console.Engine) error {
+					s, err := e.Status(cmd.Context())
+					if err != nil {
+						return err
+					}
+					if b, _, _ := backfillStatus(s, feed); b == nil || b.Done >= 1 {
+						fmt.Fprintf(a.stderr, "feed %s: no backfill is under way\n", feed)
+						return nil
+					}
 					if err := e.Change(cmd.Context(), feed, "cancel-backfill", time.Time{}); err != nil {
 						return err
 					}
@@ -65,6 +73,9 @@ func (a *app) backfillCommand() *cobra.Command {
 					return err
 				}
 			}
+			if to.Before(from) {
+				return misuse(fmt.Errorf("the end, --until %s, lies before the beginning, --since %s", cmp.Or(until, "now"), since))
+			}
 			if concurrency < 1 || concurrency > collect.MostConcurrent {
 				return misuse(fmt.Errorf("--concurrency is %d, and must be between 1 and %d", concurrency, collect.MostConcurrent))
 			}
@@ -72,7 +83,7 @@ func (a *app) backfillCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&since, "since", "", "beginning of the range: a `TIME` like 2026-01-31T09:00:00Z, or how long ago, like 720h")
+	flags.StringVar(&since, "since", "", "beginning of the range: a `TIME` like 2026-01-31T09:00:00Z, a date, or how long ago, like 60d")
 	flags.StringVar(&until, "until", "", "end of the range, likewise (default now)")
 	flags.IntVar(&concurrency, "concurrency", 4, fmt.Sprintf("slices read at once, at most %d", collect.MostConcurrent))
 	flags.BoolVar(&cancel, "cancel", false, "give up the feed's backfill")
@@ -81,16 +92,14 @@ func (a *app) backfillCommand() *cobra.Command {
 	return cmd
 }
 
-// moment reads a time, or a duration before now.
+// moment reads a time, a date, or a duration before now.
 func moment(flag, text string, now time.Time) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
-	}
-	d, err := catalog.ParseDuration(text)
+	start, err := config.ParseStart(text)
 	if err != nil {
-		return time.Time{}, misuse(fmt.Errorf("%s is %q; it takes a time like 2026-01-31T09:00:00Z or a duration like 720h", flag, text))
+		return time.Time{}, misuse(fmt.Errorf("%s: %w", flag, err))
 	}
-	return now.Add(-d.Std()), nil
+	at, _ := start.At(now) // an age of nothing is now
+	return at, nil
 }
 
 // backfill starts a backfill in the running Trawl and watches it, or does it

@@ -43,7 +43,8 @@ func (a *app) demoCommand() *cobra.Command {
 			"its audit log and issues for real into a temporary directory. Needs no account, no configuration\n" +
 			"and no network. With --once it stops when all is delivered and compares that with what the\n" +
 			"tenant had; otherwise it goes on, with new records all the while, until Ctrl-C, and compares\n" +
-			"then. The directory stays. With --quiet only the result is printed.",
+			"then. The directory stays. With --quiet only the result is printed.\n\n" +
+			saassim.FaultsHelp(),
 		Example: "  trawl demo\n  trawl demo --once\n  trawl demo --once --faults truncate=0.3,throttle=0.2",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

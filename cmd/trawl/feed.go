@@ -24,13 +24,9 @@ func (a *app) feedCommand() *cobra.Command {
 	var to string
 	rewind := a.feedVerb("rewind", "Read again from a time on; records still known are not delivered again",
 		"the next round begins there", func() (time.Time, error) {
-			t, err := time.Parse(time.RFC3339, to)
-			if err != nil {
-				return t, misuse(fmt.Errorf("--to is %q; it takes a time like 2026-01-31T09:00:00Z", to))
-			}
-			return t, nil
+			return moment("--to", to, time.Now())
 		}, nil)
-	rewind.Flags().StringVar(&to, "to", "", "`TIME` to go back to, like 2026-01-31T09:00:00Z")
+	rewind.Flags().StringVar(&to, "to", "", "`TIME` to go back to: one like 2026-01-31T09:00:00Z, a date, or how long ago, like 60d")
 	_ = rewind.MarkFlagRequired("to")
 	var yes bool
 	reset := a.feedVerb("reset", "Forget a feed's position and its ids, so that it begins anew and delivers again",

@@ -285,7 +285,10 @@ func (b *builder) output(at place, name string, f outputFile) Output {
 		Name: name, Type: f.Type, Path: b.in.path(f.Path), Schema: f.Schema, Original: f.Original,
 		Rotate: Rotate{Size: int64(f.Rotate.Size), Age: f.Rotate.Age.Std()}, Compress: f.Compress,
 	}
-	if f.Type != "" {
+	switch {
+	case f.Type == "stdout" || f.Type == "console" || f.Type == "-":
+		at.at("type").Mistake("%q is not known here; for the standard output write type: file, path: \"-\"", at.at("type").Raw())
+	case f.Type != "":
 		at.at("type").oneOf(f.Type, outputTypes...)
 	}
 	at.at("schema").oneOf(f.Schema, outputSchemas...)

@@ -147,15 +147,26 @@ func (s *Start) UnmarshalNode(n strictyaml.Node) {
 	if n.Decode(&text); text == "" {
 		return
 	}
-	if age, err := catalog.ParseDuration(text); err == nil {
-		s.ago = age.Std()
+	start, err := ParseStart(text)
+	if err != nil {
+		n.Mistake("%q is neither an age nor a time; write %s", n.Raw(), startForms)
 		return
+	}
+	*s = start
+}
+
+const startForms = "24h, 30d, 2025-09-12 or 2025-09-12T21:00:09Z"
+
+// ParseStart reads an age (24h, 30d), a date, which begins at midnight UTC, or
+// a time.
+func ParseStart(text string) (Start, error) {
+	if age, err := catalog.ParseDuration(text); err == nil {
+		return Start{ago: age.Std()}, nil
 	}
 	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
 		if at, err := time.Parse(layout, text); err == nil {
-			s.at = at.UTC()
-			return
+			return Start{at: at.UTC()}, nil
 		}
 	}
-	n.Mistake("%q is neither an age nor a time; write 24h, 30d, 2025-09-12 or 2025-09-12T21:00:09Z", n.Raw())
+	return Start{}, fmt.Errorf("%q is neither an age nor a time; write %s", text, startForms)
 }

@@ -97,6 +97,21 @@ var faultKinds = map[Fault]faultKind{
 // FaultNames lists every fault, by name.
 func FaultNames() []Fault { return slices.Sorted(maps.Keys(faultKinds)) }
 
+func join(faults []Fault) string {
+	words := make([]string, len(faults))
+	for i, f := range faults {
+		words[i] = string(f)
+	}
+	return strings.Join(words, ", ")
+}
+
+// FaultsHelp says for people what ParseFaults reads.
+func FaultsHelp() string {
+	return "A fault is written NAME, or NAME=WHEN, with :AMOUNT for some. WHEN is a share of the times (0.1),\n" +
+		"each so many-th time (1/7), or the next so many (3x). The names:\n" +
+		"chaos (a blend of those that pass), " + join(FaultNames())
+}
+
 func (f Fault) throttles() bool {
 	return f == Throttle || f == ThrottleDate || f == ThrottleBare || f == ThrottleBody
 }
@@ -135,7 +150,7 @@ func ParseFaults(s string) (Faults, error) {
 		f, set := Fault(name), Setting{Rate: 1}
 		kind, ok := faultKinds[f]
 		if !ok {
-			return nil, fmt.Errorf("parse faults %q: no fault is called %q", s, name)
+			return nil, fmt.Errorf("parse faults %q: no fault is called %q; there are: chaos, %s", s, name, join(FaultNames()))
 		}
 		var err error
 		if hasWhen {

@@ -52,6 +52,7 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	fs.Usage = func() {
 		fmt.Fprint(stderr, usage)
 		fs.PrintDefaults()
+		fmt.Fprintf(stderr, "\n%s\n", FaultsHelp())
 	}
 	var (
 		o        = Options{}

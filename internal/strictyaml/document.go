@@ -54,6 +54,9 @@ func Parse(file string, src []byte) *Document {
 				m.Line, m.Column = tk.Position.Line, tk.Position.Column
 			}
 		}
+		if column := tabIn(src, m.Line); column > 0 {
+			m.Column, m.Text = column, "not valid YAML: a tab; indent with spaces"
+		}
 		d.mistakes = append(d.mistakes, m)
 		return d
 	}
@@ -69,6 +72,17 @@ func Parse(file string, src []byte) *Document {
 		ast.Walk(anchorFinder(d.anchors), doc.Body)
 	}
 	return d
+}
+
+// tabIn gives the column of a tab that a line is indented with; 0: there is none.
+func tabIn(src []byte, line int) int {
+	lines := bytes.Split(src, []byte("\n"))
+	if line < 1 || line > len(lines) {
+		return 0
+	}
+	text := lines[line-1]
+	indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
+	return bytes.IndexByte(indent, '\t') + 1
 }
 
 type anchorFinder map[string]ast.Node
