@@ -20,7 +20,7 @@ const (
 	walksBeforeCut  = 2                    // a slice that stays short of its total is walked so often again before it is cut
 	leastCapped     = 2 * time.Millisecond // slices under the product's cap are not cut smaller
 	leastIncomplete = time.Second          // nor, for other reasons, than this
-	mostEmptyPages  = 1000                 // in a row, in one walk
+	mostEmptyPages  = 200                  // in a row, in one walk
 	mostRepeats     = 50                   // pages in a row, in one walk, with nothing that it had not met
 	mostShort       = 150                  // walks of a round that end before their slice does
 )
