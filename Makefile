@@ -4,6 +4,7 @@ GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 FUZZTIME ?= 50000x
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help build test race lint vuln fuzz bench
@@ -12,7 +13,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build ./bin/trawl
-	$(GO) build -trimpath -o bin/trawl ./cmd/trawl
+	$(GO) build -trimpath -ldflags "-X main.builtVersion=$(VERSION)" -o bin/trawl ./cmd/trawl
 
 test: ## run all tests
 	$(GO) test ./...

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/strictyaml"
 )
 
@@ -28,16 +30,41 @@ func (a *app) catalogCommand() *cobra.Command {
 	return cmd
 }
 
-// catalogDirFlag adds --catalog-dir. load gives the catalogue with it.
-func catalogDirFlag(cmd *cobra.Command) (load func() (*catalog.Catalogue, error), dir *string) {
-	dir = cmd.Flags().String("catalog-dir", "", "`FOLDER` with products of your own")
+// catalogDirFlag adds --catalog-dir. load gives the catalogue with it or,
+// without it, with the catalog_dir of the configuration that -c names.
+func (a *app) catalogDirFlag(cmd *cobra.Command) (load func() (*catalog.Catalogue, error), dir *string) {
+	dir = cmd.Flags().String("catalog-dir", "", "`FOLDER` with products of your own (default that of the configuration given with -c)")
 	return func() (*catalog.Catalogue, error) {
-		cat, err := loadCatalogue(*dir)
+		own := *dir
+		if own == "" {
+			var err error
+			if own, err = a.configuredDir(); err != nil {
+				return nil, err
+			}
+		}
+		cat, err := loadCatalogue(own)
 		if err != nil {
 			return nil, misuse(err)
 		}
 		return cat, nil
 	}, dir
+}
+
+// configuredDir is the catalog_dir of the configuration that -c names, "" for none.
+func (a *app) configuredDir() (string, error) {
+	if a.config == "" {
+		return "", nil
+	}
+	var dir string
+	_, err := config.Load(a.config, func(own string) (*catalog.Catalogue, error) {
+		dir = own
+		return loadCatalogue("")
+	}, config.WithoutSecrets)
+	var mistakes config.Mistakes
+	if err != nil && !errors.As(err, &mistakes) {
+		return "", misuse(err) // what else is wrong in it is for trawl check
+	}
+	return dir, nil
 }
 
 func schemaCommand(a *app, of string, schema func() []byte) *cobra.Command {
@@ -74,7 +101,7 @@ func (a *app) catalogListCommand() *cobra.Command {
   wiz/issues  Issues     state  5m     180d     Toxic combinations, threats and cloud configuration risks, ...`,
 		Args: cobra.NoArgs,
 	}
-	load, _ := catalogDirFlag(cmd)
+	load, _ := a.catalogDirFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		cat, err := load()
 		if err != nil {
@@ -118,7 +145,7 @@ func (a *app) catalogShowCommand() *cobra.Command {
 		Example: "  trawl catalog show wiz\n  trawl catalog show wiz/audit\n  trawl catalog show wiz/audit --format json | jq -r .request.graphql.query",
 		Args:    cobra.ExactArgs(1),
 	}
-	load, _ := catalogDirFlag(cmd)
+	load, _ := a.catalogDirFlag(cmd)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		cat, err := load()
 		if err != nil {

@@ -6,12 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/ecs"
+	"github.com/trawlsec/trawl/internal/jsonscan"
 	"github.com/trawlsec/trawl/internal/strictyaml"
 )
 
@@ -38,7 +38,14 @@ func (a *app) catalogLintCommand() *cobra.Command {
   trawl: 1 mistake`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			result, err := lint(strings.Join(args, ""))
+			dir, err := a.configuredDir()
+			if err != nil {
+				return err
+			}
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			result, err := lint(dir)
 			if err != nil {
 				return err
 			}
@@ -125,7 +132,7 @@ func (a *app) catalogTestCommand() *cobra.Command {
   wiz/audit  10 samples  ok
   $ trawl catalog test --update ./products`,
 	}
-	load, _ := catalogDirFlag(cmd)
+	load, _ := a.catalogDirFlag(cmd)
 	cmd.Flags().BoolVar(&update, "update", false, "write the documents as they are now")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		sources, err := testedSources(args, load)
@@ -135,7 +142,7 @@ func (a *app) catalogTestCommand() *cobra.Command {
 		results := []sampleResult{}
 		failed := 0
 		for _, s := range sources {
-			samples, err := runSamples(s, update)
+			samples, err := a.runSamples(s, update)
 			if err != nil {
 				return err
 			}
@@ -208,7 +215,7 @@ func allSources(cat *catalog.Catalogue, onDisk bool) []*catalog.Source {
 }
 
 // runSamples maps a source's samples, and writes what they become if asked to.
-func runSamples(s *catalog.Source, update bool) ([]sampleResult, error) {
+func (a *app) runSamples(s *catalog.Source, update bool) ([]sampleResult, error) {
 	mapper, err := ecs.Compile(s)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.FullName(), err)
@@ -224,21 +231,45 @@ func runSamples(s *catalog.Source, update bool) ([]sampleResult, error) {
 	var results []sampleResult
 	for _, sample := range samples {
 		if update && sample.Got != nil {
-			if err := writeExpected(s, sample); err != nil {
+			if err := a.writeExpected(s, sample); err != nil {
 				return nil, err
 			}
 			sample.Differences = nil
+		}
+		if sample.Got != nil {
+			a.warnOfError(s, sample)
 		}
 		results = append(results, sampleResult{Source: s.FullName(), Sample: sample.Name, OK: len(sample.Differences) == 0, Differences: sample.Differences})
 	}
 	return results, nil
 }
 
-func writeExpected(s *catalog.Source, sample ecs.Sample) error {
+// warnOfError tells of a document that says what of its record could not be
+// mapped: as a sample that may be meant, and may be a mistake of the mapping.
+func (a *app) warnOfError(s *catalog.Source, sample ecs.Sample) {
+	path, err := jsonscan.ParsePath("error.message")
+	if err != nil {
+		return
+	}
+	var message [1][]byte
+	jsonscan.Compile(path).Scan(sample.Got, message[:])
+	if text, ok := jsonscan.String(message[0]); ok {
+		fmt.Fprintf(a.stderr, "%s %s: warning: the document has error.message: %s\n", s.FullName(), sample.Name, text)
+	}
+}
+
+func (a *app) writeExpected(s *catalog.Source, sample ecs.Sample) error {
 	if s.Dir == "" {
 		return misuse(fmt.Errorf("%s comes with the program: --update needs a folder", s.FullName()))
 	}
-	return os.WriteFile(filepath.Join(s.Dir, "testdata", s.ID, sample.Name+".expected.json"), sample.Got, 0o644)
+	path := filepath.Join(s.Dir, "testdata", s.ID, sample.Name+".expected.json")
+	if err := os.WriteFile(path, sample.Got, 0o644); err != nil {
+		return fmt.Errorf("write expected document: %w", err)
+	}
+	if !a.quiet {
+		fmt.Fprintf(a.stderr, "wrote %s\n", path)
+	}
+	return nil
 }
 
 // tellSamples says how a source's samples went.

@@ -42,16 +42,16 @@ func (a *app) initCommand() *cobra.Command {
     trawl check
     trawl run --once`,
 	}
-	load, dir := catalogDirFlag(cmd)
+	_, dir := a.catalogDirFlag(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&o.out, "output", "o", "trawl.yaml", "`FILE` to write; - for the standard output")
 	flags.StringVar(&o.connection, "connection", "", "`NAME` of the connection (default the product's)")
 	flags.StringArrayVar(&o.set, "set", nil, "a setting, as `KEY=VALUE`; may be given several times")
 	flags.BoolVar(&o.force, "force", false, "write over a file that is there")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		cat, err := load()
+		cat, err := loadCatalogue(*dir)
 		if err != nil {
-			return err
+			return misuse(err)
 		}
 		o.catalogDir = *dir
 		return a.init(cat, args, o)

@@ -29,7 +29,7 @@ func (a *app) normalizeCommand() *cobra.Command {
   {"action":"Login","category":["authentication"],"id":"1",...}`,
 		Args: cobra.NoArgs,
 	}
-	load, _ := catalogDirFlag(cmd)
+	load, _ := a.catalogDirFlag(cmd)
 	cmd.Flags().StringVar(&source, "source", "", "`SOURCE` of the records, like wiz/audit")
 	cmd.Flags().StringVar(&most, "max-record", "64MiB", "largest record that is read")
 	cmd.Flags().BoolVar(&original, "original", true, "have the record itself in event.original")

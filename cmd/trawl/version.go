@@ -41,6 +41,9 @@ func (a *app) versionCommand() *cobra.Command {
 	return cmd
 }
 
+// builtVersion is set by the linker (see the Makefile).
+var builtVersion string
+
 // version is the program's own, for logs and requests.
 func version() string { return readVersion().Version }
 
@@ -48,9 +51,10 @@ func readVersion() versionInfo {
 	v := versionInfo{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
+		v.Version = cmp.Or(builtVersion, v.Version)
 		return v
 	}
-	v.Version = cmp.Or(info.Main.Version, v.Version)
+	v.Version = cmp.Or(builtVersion, info.Main.Version, v.Version)
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
