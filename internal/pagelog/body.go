@@ -4,32 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"slices"
 	"sync"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 )
-
-// A window of half a megabyte keeps an encoder near 1 MB and costs nothing on
-// JSON records, which repeat within a few kilobytes.
-const window = 512 << 10
-
-var encoders = sync.Pool{New: func() any {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window))
-	if err != nil {
-		panic(err) // the options above are constant
-	}
-	return e
-}}
-
-var decoders = sync.Pool{New: func() any {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecodeAllCapLimit(true))
-	if err != nil {
-		panic(err) // the options above are constant
-	}
-	return d
-}}
 
 // scratch are buffers for encoding one page; larger ones than poolable are left
 // to the collector.
@@ -87,24 +67,38 @@ func cutFramed(raw []byte, n int) ([][]byte, error) {
 	return records, nil
 }
 
-// compress appends the compressed form of framed records to dst.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// compress appends the compressed form of raw to dst: an S2 block and, in four
+// bytes, little endian, its CRC-32C.
 func compress(dst, raw []byte) []byte {
-	e := encoders.Get().(*zstd.Encoder)
-	defer encoders.Put(e)
-	return e.EncodeAll(raw, dst)
+	start := len(dst)
+	dst = slices.Grow(dst, s2.MaxEncodedLen(len(raw))+4)
+	block := s2.Encode(dst[start:cap(dst)], raw)
+	return binary.LittleEndian.AppendUint32(dst[:start+len(block)], crc32.Checksum(block, castagnoli))
+}
+
+// decompress is the inverse of compress, for size bytes.
+func decompress(body []byte, size int) ([]byte, error) {
+	end := len(body) - 4
+	if end < 0 {
+		return nil, errors.New("cut off")
+	}
+	if crc32.Checksum(body[:end], castagnoli) != binary.LittleEndian.Uint32(body[end:]) {
+		return nil, errors.New("checksum does not match")
+	}
+	if n, err := s2.DecodedLen(body[:end]); err != nil || n != size {
+		return nil, fmt.Errorf("%d bytes, want %d", n, size)
+	}
+	return s2.Decode(make([]byte, size), body[:end])
 }
 
 // readBody fills in the records of a page from its body. They share one new
 // buffer.
 func (s *stored) readBody(body []byte) error {
-	d := decoders.Get().(*zstd.Decoder)
-	defer decoders.Put(d)
-	raw, err := d.DecodeAll(body, make([]byte, 0, s.size))
+	raw, err := decompress(body, s.size)
 	if err != nil {
 		return fmt.Errorf("body: %w", err)
-	}
-	if len(raw) != s.size {
-		return fmt.Errorf("body of %d bytes, want %d", len(raw), s.size)
 	}
 	s.Records, err = cutFramed(raw, len(s.Hashes))
 	return err

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -65,9 +64,7 @@ func (l *Log) putDead(ctx context.Context, letter DeadLetter) error {
 		return err
 	}
 	letter.Reason = strings.ToValidUTF8(letter.Reason[:min(len(letter.Reason), maxReason)], "")
-	e := encoders.Get().(*zstd.Encoder)
-	body := e.EncodeAll(letter.Document, nil)
-	encoders.Put(e)
+	body := compress(nil, letter.Document)
 	var parts [][]byte
 	for len(body) > l.partSize {
 		parts = append(parts, body[:l.partSize])
@@ -172,14 +169,9 @@ func (l *Log) letter(ctx context.Context, stream jetstream.Stream, msg *jetstrea
 		}
 		body = append(body, part.Data...)
 	}
-	d := decoders.Get().(*zstd.Decoder)
-	defer decoders.Put(d)
-	document, err := d.DecodeAll(body, make([]byte, 0, h.Size))
-	if err == nil && len(document) != h.Size {
-		err = fmt.Errorf("document of %d bytes, want %d", len(document), h.Size)
-	}
+	document, err := decompress(body, h.Size)
 	if err != nil {
-		return DeadLetter{}, damaged(err)
+		return DeadLetter{}, damaged(fmt.Errorf("document: %w", err))
 	}
 	h.Document, h.ID = document, msg.Sequence
 	return h.DeadLetter, nil

@@ -158,7 +158,7 @@ func TestBadPages(t *testing.T) {
 	}
 	bodies := map[string][]byte{
 		"empty":           nil,
-		"not zstd":        []byte("hello"),
+		"not a block":     []byte("hello"),
 		"cut off":         body[:len(body)-1],
 		"a byte flipped":  flip(body, len(body)/2),
 		"checksum":        flip(body, len(body)-1),
