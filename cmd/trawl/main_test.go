@@ -17,6 +17,7 @@ var update = flag.Bool("update", false, "rewrite what scripts compare with")
 
 // TestMain lets scripts call the program, and a simulated tenant.
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "8") // they wait more than they compute
 	testscript.Main(m, map[string]func(){
 		"trawl":   func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"saassim": saassim.Main,
