@@ -44,7 +44,10 @@ func (a *app) withEngine(ctx context.Context, cfg *config.Config, f func(console
 	for {
 		client, err := console.Dial(ctx, cfg.DataDir)
 		if err == nil {
-			return f(client)
+			err = f(client) // which may end just now
+		}
+		if err == nil {
+			return nil
 		}
 		if !errors.Is(err, console.ErrNotRunning) {
 			return err

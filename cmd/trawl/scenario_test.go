@@ -4,8 +4,8 @@ import (
 	"bufio"
 	gobytes "bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -196,6 +196,16 @@ func (s *scenario) documents() (docs []map[string]any) {
 	return docs
 }
 
+// delivered counts the whole lines of the output file, which may be under way.
+func (s *scenario) delivered() int {
+	s.t.Helper()
+	text, err := os.ReadFile(s.path("events.ndjson"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.t.Fatal(err)
+	}
+	return gobytes.Count(text, []byte("\n"))
+}
+
 // requests counts the GraphQL requests that the tenant saw, by the root field
 // of their queries.
 func (s *scenario) requests() map[string]int {
@@ -223,20 +233,28 @@ func (s *scenario) wantNoSecrets() {
 		}
 	}
 	check("what was printed", []byte(s.said.String()))
-	err := filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || path == s.path("client-secret") {
-			return err
+	walk(s.t, s.dir, func(path string) {
+		if path == s.path("client-secret") {
+			return
 		}
-		f, err := os.Open(path)
+		text, err := os.ReadFile(path)
 		if err != nil {
-			return err
+			s.t.Error(err)
 		}
-		defer f.Close()
-		text, err := io.ReadAll(f)
 		check(path, text)
+	})
+}
+
+// walk calls visit for every regular file under a directory.
+func walk(t *testing.T, dir string, visit func(path string)) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			visit(path)
+		}
 		return err
 	})
 	if err != nil {
-		s.t.Error(err)
+		t.Error(err)
 	}
 }

@@ -244,12 +244,12 @@ func (c *Client) do(ctx context.Context, method, path string, into any) error {
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
-		return c.failed(ctx, err)
+		return c.failed(ctx, method, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
-		return c.failed(ctx, err)
+		return c.failed(ctx, method, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		var f failure
@@ -264,14 +264,15 @@ func (c *Client) do(ctx context.Context, method, path string, into any) error {
 	return nil
 }
 
-// failed says what kept an answer from coming.
-func (c *Client) failed(ctx context.Context, err error) error {
-	var request *url.Error
+// failed says what kept an answer from coming. That the process has ended is
+// ErrNotRunning, unless it may have done what was asked before.
+func (c *Client) failed(ctx context.Context, method string, err error) error {
+	var op *net.OpError
 	switch {
 	case ctx.Err() != nil:
-		err = context.Cause(ctx)
-	case errors.As(err, &request):
-		err = request.Err // without the address, which is nobody's
+		return fmt.Errorf("ask running trawl: %w", context.Cause(ctx))
+	case method == http.MethodGet, errors.As(err, &op) && op.Op == "dial":
+		return ErrNotRunning
 	}
-	return fmt.Errorf("ask running trawl: %w", err)
+	return errors.New("ask running trawl: it ended before it answered; see `trawl status` for whether it was done")
 }
