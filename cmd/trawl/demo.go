@@ -226,7 +226,7 @@ func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Log
 
 // demoRun collects while the tenant makes records, until ctx ends.
 func (a *app) demoRun(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *saassim.Wiz, dir string) (err error) {
-	limitMemory()
+	collectEarlier()
 	e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, UserAgent: userAgent()})
 	if err != nil {
 		return err
