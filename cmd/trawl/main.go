@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -161,11 +162,12 @@ func (a *app) command() *cobra.Command {
 	return root
 }
 
-// markMisuse makes wrong arguments exit with the status of misuse.
+// markMisuse makes wrong arguments, and flags that are missing or contradict
+// each other, exit with the status of misuse.
 func markMisuse(cmd *cobra.Command) {
 	if args := cmd.Args; args != nil {
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
-			if err := args(cmd, given); err != nil {
+			if err := cmp.Or(args(cmd, given), cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
 				return misuse(fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath()))
 			}
 			return nil
