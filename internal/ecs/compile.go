@@ -15,16 +15,17 @@ import (
 
 // node is a member of the document: an object with members, or a field.
 type node struct {
-	key      []byte // quoted, with its colon
-	children []node
+	key      []byte // quoted, with its colon and, of an object, the bracket
+	fixed    []byte // key, value and comma, where the value is always the same
+	only     int    // the span that alone can give the field a value; -1: there are more ways to one
 	field    *field
+	children []node
 }
 
 // field is a document field and what may give its value, the first first.
 type field struct {
 	givers []giver
 	gather int // where in state.written related.* finds the value; -1: it is not gathered
-	only   int // the span that alone can give a value; -1: there are more ways to one
 }
 
 // giver is one of the parts of a mapping that may give a field's value.
@@ -149,7 +150,7 @@ func (b *builder) mapping(m catalog.Mapping) {
 func (b *builder) give(name string, g giver) {
 	f := b.fields[name]
 	if f == nil {
-		f = &field{gather: -1, only: -1}
+		f = &field{gather: -1}
 		b.fields[name] = f
 	}
 	f.givers = append(f.givers, g)
@@ -275,6 +276,7 @@ func (b *builder) expr(name string, e catalog.Expr, tables map[string]map[string
 	if len(e.From) > 0 == (e.Text != "") {
 		b.mistake(name, "needs either from or text")
 	}
+	made.plain = made.kind == kindKeyword && !list && made.table == nil && !made.lower && !made.upper
 	if list && e.Text != "" {
 		b.mistake(name, "a text is no list")
 	}
@@ -353,10 +355,40 @@ func (b *builder) tree() {
 		return cmp.Or(cmp.Compare(late(a), late(b)), slices.Compare(strings.Split(a, "."), strings.Split(b, ".")))
 	})
 	for _, name := range names {
-		if f := b.fields[name]; len(f.givers) == 1 && f.givers[0].expr != nil && len(f.givers[0].expr.from) == 1 {
-			f.only = f.givers[0].expr.from[0].span
-		}
 		b.m.tree = b.insert(b.m.tree, name, strings.Split(name, "."), b.fields[name])
+	}
+	for i := range b.m.tree {
+		b.m.tree[i].finish()
+	}
+}
+
+// finish works out what is known of a member before any record is.
+func (n *node) finish() {
+	n.only = -1
+	if f := n.field; f != nil {
+		switch g := &f.givers[0]; {
+		case len(f.givers) > 1 || g.when >= 0:
+		case g.constant != nil && f.gather < 0:
+			n.fixed = slices.Concat(n.key, g.constant, []byte{','})
+		case g.expr != nil && len(g.expr.from) == 1:
+			n.only = g.expr.from[0].span
+		}
+		return
+	}
+	n.key = append(n.key, '{')
+	fixed := slices.Clone(n.key)
+	for i := range n.children {
+		c := &n.children[i]
+		if c.finish(); c.fixed == nil {
+			fixed = nil
+		}
+		if fixed != nil {
+			fixed = append(fixed, c.fixed...)
+		}
+	}
+	if fixed != nil {
+		fixed[len(fixed)-1] = '}'
+		n.fixed = append(fixed, ',')
 	}
 }
 

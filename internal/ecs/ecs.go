@@ -24,7 +24,7 @@
 //	ip          an address without a zone; IPv4 within IPv6 becomes IPv4
 //	email       one address and nothing else
 //	domain      a host name, or the one in a host:port or a URL; no IP address
-//	json        any value as it stands in the record
+//	json        any value as it stands in the record, on one line
 //	user_agent  fills original, name, version, device.name, os.name and os.version
 //	            below its field
 //	url         fills original, scheme, username, domain, port, path, query and fragment
@@ -100,15 +100,15 @@ func Compile(src *catalog.Source, opts ...Option) (*Mapper, error) {
 	return b.build()
 }
 
-// Append appends the document of a record to dst: one JSON object, without a
-// new line. The record should be a JSON object, but whatever it is becomes a
+// Append appends the document of a record to dst: one JSON object on one line,
+// without its end. The record should be a JSON object, but whatever it is becomes a
 // document.
 func (m *Mapper) Append(dst, record []byte, meta Meta) []byte {
 	st := m.state()
 	st.begin(record, meta)
 	dst = append(dst, '{')
 	dst = st.members(dst, m.tree)
-	dst = append(dst, '}')
+	dst[len(dst)-1] = '}' // in place of the last comma: every document has members
 	st.end()
 	m.pool.Put(st)
 	return dst

@@ -1,6 +1,7 @@
 package ecs_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -36,8 +37,8 @@ func FuzzAppend(f *testing.F) {
 	f.Fuzz(func(t *testing.T, record []byte) {
 		for _, m := range mappers {
 			raw := m.Append(nil, record, meta)
-			if !jsontext.Value(raw).IsValid(jsontext.AllowInvalidUTF8(true)) || !utf8.Valid(raw) {
-				t.Fatalf("%q is not valid", raw)
+			if !jsontext.Value(raw).IsValid(jsontext.AllowInvalidUTF8(true)) || !utf8.Valid(raw) || bytes.ContainsAny(raw, "\r\n") {
+				t.Fatalf("%q is not valid, or not one line", raw)
 			}
 			var doc struct {
 				Event struct{ Original string }

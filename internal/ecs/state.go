@@ -102,32 +102,35 @@ func (st *state) end() {
 	}
 }
 
-// members writes the members of an object: those of nodes that have a value.
+// members writes the members of an object, those of nodes that have a value,
+// each with a comma behind it.
 func (st *state) members(dst []byte, nodes []node) []byte {
 	for i := range nodes {
 		n := &nodes[i]
-		if n.field != nil && n.field.only >= 0 && st.out[n.field.only] == nil {
+		if n.only >= 0 && st.out[n.only] == nil {
+			continue
+		}
+		if n.fixed != nil {
+			dst = append(dst, n.fixed...)
 			continue
 		}
 		start := len(dst)
-		if dst[start-1] != '{' {
-			dst = append(dst, ',')
-		}
 		dst = append(dst, n.key...)
 		if n.field != nil {
 			var ok bool
-			if dst, ok = st.field(dst, n.field); !ok {
+			if dst, ok = st.field(dst, n.field); ok {
+				dst = append(dst, ',')
+			} else {
 				dst = dst[:start]
 			}
 			continue
 		}
-		dst = append(dst, '{')
-		empty := len(dst)
-		if dst = st.members(dst, n.children); len(dst) == empty {
+		if dst = st.members(dst, n.children); dst[len(dst)-1] == ',' {
+			dst[len(dst)-1] = '}'
+			dst = append(dst, ',')
+		} else {
 			dst = dst[:start]
-			continue
 		}
-		dst = append(dst, '}')
 	}
 	return dst
 }

@@ -54,7 +54,8 @@ type expr struct {
 	template  []part // in place of from
 	kind      kind
 	complaint string
-	part      int // of a user agent or URL
+	plain     bool // a keyword and nothing else
+	part      int  // of a user agent or URL
 	list      bool
 	table     map[string]string
 	other     string // for values that the table lacks: "" complains, "=" keeps the value
@@ -94,6 +95,8 @@ func (st *state) expr(dst []byte, e *expr) ([]byte, bool) {
 		}
 		var ok bool
 		switch {
+		case e.plain && st.clean && len(raw) > len(`""`) && raw[0] == '"' && !src.many:
+			return append(dst, raw...), true // what scalar would do, as it is by far the most common
 		case e.list:
 			dst, ok = st.list(dst, e, src, raw)
 		case src.many:
@@ -170,13 +173,20 @@ func (st *state) keyword(dst, raw []byte) ([]byte, bool) {
 	return jsonscan.AppendString(dst, text), len(text) > 0
 }
 
-// json writes any value as it is.
+// json writes any value as it is, but on one line.
 func (st *state) json(dst []byte, e *expr, raw []byte) ([]byte, bool) {
-	if !jsontext.Value(raw).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+	if !st.clean && !jsontext.Value(raw).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
 		st.misfit(e, raw, e.complaint)
 		return dst, false
 	}
-	return append(dst, raw...), true
+	start := len(dst)
+	dst = append(dst, raw...)
+	for i, c := range dst[start:] {
+		if c == '\n' || c == '\r' { // between tokens, as it is JSON
+			dst[start+i] = ' '
+		}
+	}
+	return dst, true
 }
 
 // list writes a list: of the elements of an array, or of all values that the
