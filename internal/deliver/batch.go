@@ -3,6 +3,7 @@ package deliver
 import (
 	"bytes"
 	"encoding/hex"
+	"slices"
 	"sort"
 	"time"
 
@@ -63,8 +64,9 @@ func (d *Deliverer) add(b *batch, p *pagelog.Page, last uint64) {
 	b.pages = append(b.pages, from)
 	switch {
 	case d.opts.Raw:
+		b.reserve(p, 1)
 		for _, record := range p.Records {
-			b.append(append(b.Data, record...))
+			b.end(appendLine(b.Data, record))
 		}
 	case err != nil:
 		for i, record := range p.Records {
@@ -72,32 +74,49 @@ func (d *Deliverer) add(b *batch, p *pagelog.Page, last uint64) {
 		}
 	default:
 		meta := ecs.Meta{Connection: p.Connection, Created: p.Fetched, Ingested: p.Stored}
+		b.reserve(p, 3)
 		for _, record := range p.Records {
-			b.append(from.mapper.Append(b.Data, record, meta))
+			b.end(from.mapper.Append(b.Data, record, meta))
 		}
 	}
 }
 
-// append takes over data, which is b.Data and one document more, and ends its
-// line.
-func (b *batch) append(data []byte) {
-	start := len(b.Data)
-	if bytes.IndexByte(data[start:], '\n') >= 0 || bytes.IndexByte(data[start:], '\r') >= 0 {
-		data = append(data[:start], oneLine(data[start:])...)
+// reserve makes room for a page's documents, which are about so many times as
+// long as its records. A batch that has grown a little gets all the room it may
+// need at once: to grow by and by would touch several times the memory.
+func (b *batch) reserve(p *pagelog.Page, times int) {
+	size := 0
+	for _, record := range p.Records {
+		size += times * len(record)
 	}
+	if size <= cap(b.Data)-len(b.Data) {
+		return
+	}
+	if len(b.Data) > 0 {
+		size = max(size, batchBytes+batchBytes/2-len(b.Data))
+	}
+	b.Data = slices.Grow(b.Data, size)
+}
+
+// end takes over data, which is b.Data and one document more, and ends its
+// line.
+func (b *batch) end(data []byte) {
 	b.Data = append(data, '\n')
 	b.Ends = append(b.Ends, len(b.Data))
 }
 
-// oneLine is a document that was written over several lines.
-func oneLine(document []byte) []byte {
-	compact := jsontext.Value(bytes.Clone(document))
+// appendLine appends a record to data, on one line.
+func appendLine(data, record []byte) []byte {
+	if bytes.IndexByte(record, '\n') < 0 && bytes.IndexByte(record, '\r') < 0 {
+		return append(data, record...)
+	}
+	compact := jsontext.Value(bytes.Clone(record))
 	if err := compact.Compact(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); err != nil {
 		// Not JSON, or too deep: within JSON a raw line break can only be
 		// between tokens, where a space is as good.
 		compact = bytes.ReplaceAll(bytes.ReplaceAll(compact, []byte{'\n'}, []byte{' '}), []byte{'\r'}, []byte{' '})
 	}
-	return compact
+	return append(data, compact...)
 }
 
 // bury makes a dead letter of the i-th document, which the output refused.

@@ -43,7 +43,8 @@ type Reader interface {
 	Pending(ctx context.Context) (pages int, done uint64, err error)
 }
 
-// Mapper makes documents of the records of one source: an *ecs.Mapper.
+// Mapper makes documents of the records of one source, each on one line: an
+// *ecs.Mapper.
 type Mapper interface {
 	Append(dst, record []byte, meta ecs.Meta) []byte
 	Key(record []byte) ecs.Key
