@@ -14,4 +14,6 @@ func lockDir(dir string) (*os.File, error) {
 	return nil, fmt.Errorf("lock %s: the embedded log needs Linux, macOS or FreeBSD: %w", dir, errors.ErrUnsupported)
 }
 
+func unlockDir(f *os.File) error { return f.Close() }
+
 func freeSpace(dir string) (uint64, error) { return 0, errors.ErrUnsupported }

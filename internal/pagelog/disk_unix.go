@@ -46,6 +46,12 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// unlockDir gives the lock back. Closing the file alone would not while a child
+// that is just being started still holds a copy of it.
+func unlockDir(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+}
+
 // freeSpace returns how many bytes may still be written to the disk of dir.
 func freeSpace(dir string) (uint64, error) {
 	var st unix.Statfs_t

@@ -406,7 +406,7 @@ func (l *Log) shutdown() error {
 		err = l.store.end(left)
 	}
 	if l.lock != nil {
-		err = errors.Join(err, l.lock.Close())
+		err = errors.Join(err, unlockDir(l.lock))
 	}
 	return err
 }
