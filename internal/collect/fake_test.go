@@ -19,6 +19,7 @@ import (
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/ecs"
 	"github.com/trawlsec/trawl/internal/fetch"
+	"github.com/trawlsec/trawl/internal/jsonscan"
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
@@ -100,6 +101,10 @@ func (t *tenant) Page(ctx context.Context, r fetch.Request) (*fetch.Page, error)
 
 // keyer reads what the fake tenant writes.
 type keyer struct{}
+
+func (keyer) KeyPlan() *jsonscan.Plan { return nil }
+
+func (k keyer) KeyOf(record []byte, _ [][]byte) ecs.Key { return k.Key(record) }
 
 func (keyer) Key(record []byte) ecs.Key {
 	var e event
@@ -319,7 +324,9 @@ func randomly(r *rand.Rand, prefix string, n int, end time.Time, span, late time
 // unkeyed tells records apart by their bytes, whatever is in them.
 type unkeyed struct{}
 
-func (unkeyed) Key(record []byte) ecs.Key {
+func (unkeyed) KeyPlan() *jsonscan.Plan { return nil }
+
+func (unkeyed) KeyOf(record []byte, _ [][]byte) ecs.Key {
 	sum := sha256.Sum256(record)
 	return ecs.Key{UID: [16]byte(sum[:16])}
 }

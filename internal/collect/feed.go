@@ -12,6 +12,7 @@ import (
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/ecs"
 	"github.com/trawlsec/trawl/internal/fetch"
+	"github.com/trawlsec/trawl/internal/jsonscan"
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
@@ -31,9 +32,10 @@ type Log interface {
 	PutState(ctx context.Context, key string, data []byte, rev uint64) (uint64, error)
 }
 
-// Keyer tells records apart; *ecs.Mapper is one.
+// Keyer tells records apart, by what its plan finds in them; *ecs.Mapper is one.
 type Keyer interface {
-	Key(record []byte) ecs.Key
+	KeyPlan() *jsonscan.Plan                     // may be nil
+	KeyOf(record []byte, found [][]byte) ecs.Key // found may be nil
 }
 
 // Options make a feed.

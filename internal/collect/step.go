@@ -50,6 +50,7 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 		Size:   size,
 		Filter: opts.Filter,
 		Low:    l.name != pagelog.Live,
+		Look:   opts.Keyer.KeyPlan(),
 	})
 	release()
 	if err != nil {
@@ -140,8 +141,8 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
 	catchingUp := l.name == pagelog.Backfill || l.name == pagelog.Live && next.Round.Equal(next.Floor)
 	var inPage hashes
 	inPage.grow(2 * len(page.Records))
-	for _, record := range page.Records {
-		key := l.feed.opts.Keyer.Key(record)
+	for i, record := range page.Records {
+		key := l.feed.opts.Keyer.KeyOf(record, page.Found(i))
 		h := key.Hash()
 		b.newest = later(b.newest, key.Time)
 		repeated := !inPage.add(h)

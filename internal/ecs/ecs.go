@@ -115,22 +115,39 @@ func (m *Mapper) Append(dst, record []byte, meta Meta) []byte {
 }
 
 // Key reads what identifies a record, in one scan.
-func (m *Mapper) Key(record []byte) Key {
+func (m *Mapper) Key(record []byte) Key { return m.KeyOf(record, nil) }
+
+// KeyPlan is what Key scans a record by.
+func (m *Mapper) KeyPlan() *jsonscan.Plan { return m.keys }
+
+// KeyOf is Key for a record that KeyPlan has scanned already, with what it has
+// found there; nil: it has not.
+func (m *Mapper) KeyOf(record []byte, found [][]byte) Key {
 	st := m.state()
 	out := st.out[:m.keySpans]
-	m.keys.Scan(record, out)
+	if found != nil {
+		copy(out, found)
+	} else {
+		m.keys.Scan(record, out)
+	}
+	key := st.key(record)
+	clear(out)
+	m.pool.Put(st)
+	return key
+}
+
+// key is the key of the record that was scanned.
+func (st *state) key(record []byte) Key {
 	key := Key{UID: st.sum(record)}
-	if id := st.textOf(out[m.id]); len(id) > 0 {
+	if id := st.textOf(st.out[st.m.id]); len(id) > 0 {
 		key.ID = string(id)
 	}
-	for _, src := range m.time.from {
-		if t, ok := parseTime(st.textOf(out[src.span])); ok {
+	for _, src := range st.m.time.from {
+		if t, ok := parseTime(st.textOf(st.out[src.span])); ok {
 			key.Time = t
 			break
 		}
 	}
-	clear(out)
-	m.pool.Put(st)
 	return key
 }
 

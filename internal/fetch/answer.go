@@ -155,6 +155,7 @@ type answer struct {
 	header http.Header
 	body   []byte
 	err    error // why the body is not whole
+	look   *jsonscan.Plan
 }
 
 var errTooLarge = errors.New("the answer is too large")
@@ -170,7 +171,7 @@ func (c *Client) roundTrip(ctx context.Context, p *plan, req *http.Request, r Re
 		}
 		return nil, &Error{Class: Retry, Err: c.failure(ctx, req.Context(), err)}
 	}
-	a := answer{status: resp.StatusCode, header: resp.Header}
+	a := answer{status: resp.StatusCode, header: resp.Header, look: r.Look}
 	limit := c.opts.HTTP.MaxBody
 	if statusClass(a.status) != OK {
 		limit = min(limit, mostErrorBody)
@@ -241,10 +242,10 @@ func readBody(resp *http.Response, limit, last int64, buf []byte) ([]byte, error
 // many records were asked for.
 func (c *Client) judge(p *plan, a answer, size int) (*Page, *Error) {
 	found := make([][]byte, inRules+len(c.rules))
-	var records [][]byte
+	var records, looked [][]byte
 	valid := false
 	if a.err == nil {
-		if records, valid = p.scan.Elements(a.body, found, inRecords); !valid {
+		if records, looked, valid = p.scan.Elements(a.body, found, inRecords, a.look); !valid {
 			clear(found)
 		}
 	}
@@ -267,7 +268,11 @@ func (c *Client) judge(p *plan, a answer, size int) (*Page, *Error) {
 	case !valid:
 		return nil, &Error{Class: Retry, Status: a.status, Err: notJSON(a)}
 	}
-	return p.page(a, found, records, size)
+	page, failure := p.page(a, found, records, size)
+	if failure == nil {
+		page.found = looked
+	}
+	return page, failure
 }
 
 // classify applies the catalogue's rules, and the status where none matches;

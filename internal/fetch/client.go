@@ -21,6 +21,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/jsonscan"
 )
 
 // Options make the client of a connection.
@@ -135,6 +136,7 @@ type Request struct {
 	Size         int            // records; 0: the source's own, and never more than its most
 	Filter       map[string]any // the feed's own; may not touch what the source sets
 	Low          bool           // yields to requests that are not Low: backfill and revisits
+	Look         *jsonscan.Plan // what to look up in every record in passing; may be nil
 }
 
 // Page is what one answer holds.
@@ -146,7 +148,18 @@ type Page struct {
 	Fetched time.Time      // when the answer was read
 	Bytes   int            // of the answer, unpacked
 
+	found   [][]byte // in all records one after the other
 	release func()
+}
+
+// Found is what Request.Look has found in the i-th record, aliasing it; nil
+// where nothing was looked for.
+func (p *Page) Found(i int) [][]byte {
+	if len(p.found) == 0 {
+		return nil
+	}
+	n := len(p.found) / len(p.Records)
+	return p.found[i*n : (i+1)*n]
 }
 
 // Release lets another page have the memory of the records, which are not to be
@@ -154,7 +167,7 @@ type Page struct {
 func (p *Page) Release() {
 	if p.release != nil {
 		p.release()
-		p.Records, p.release = nil, nil
+		p.Records, p.found, p.release = nil, nil, nil
 	}
 }
 

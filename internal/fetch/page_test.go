@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/trawlsec/trawl/internal/jsonscan"
 )
 
 func TestPage(t *testing.T) {
@@ -21,9 +23,22 @@ func TestPage(t *testing.T) {
 	node := `{"id":"a","n":12345678901234567890,  "s":"<é\u00e9>"}`
 	body := `{"data":{"auditLogEntries":{"nodes":[` + node + `, {"id":"b"}],"pageInfo":{"hasNextPage":true,"endCursor":"c\u003d=="},"totalCount":7}}}`
 	a := &api{page: func(int, *http.Request, string) (*http.Response, error) { return respond(200, body), nil }}
-	p, err := client(t, a, nil).Page(t.Context(), auditPage(""))
+	r := auditPage("")
+	var look []jsonscan.Path
+	for _, name := range []string{"s", "id"} {
+		path, err := jsonscan.ParsePath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		look = append(look, path)
+	}
+	r.Look = jsonscan.Compile(look...)
+	p, err := client(t, a, nil).Page(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got := fmt.Sprintf("%q %q", p.Found(0), p.Found(1)); got != `["\"<é\\u00e9>\"" "\"a\""] ["" "\"b\""]` {
+		t.Errorf("found %s", got)
 	}
 	if len(p.Records) != 2 || string(p.Records[0]) != node || string(p.Records[1]) != `{"id":"b"}` {
 		t.Errorf("records are %q", p.Records)

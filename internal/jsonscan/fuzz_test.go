@@ -51,7 +51,7 @@ func FuzzScan(f *testing.F) {
 		}
 		for i := range paths {
 			again := make([][]byte, len(paths))
-			elements, ok := plan.Elements(src, again, i)
+			elements, spans, ok := plan.Elements(src, again, i, plan)
 			if ok != valid || !reflect.DeepEqual(again, out) {
 				t.Fatalf("%s: Elements finds %q, valid %t; Scan %q, valid %t", paths[i], again, ok, out, valid)
 			}
@@ -60,6 +60,12 @@ func FuzzScan(f *testing.F) {
 				want = append(want, raw)
 				return true
 			})
+			for k, element := range elements {
+				of := make([][]byte, len(paths))
+				if !plan.Scan(element, of) || !reflect.DeepEqual(of, spans[k*len(paths):][:len(paths)]) {
+					t.Fatalf("element %s: %q, want %q", element, spans[k*len(paths):][:len(paths)], of)
+				}
+			}
 			if valid && !slices.EqualFunc(elements, want, bytes.Equal) {
 				t.Fatalf("%s: elements %q of %s, want %q", paths[i], elements, out[i], want)
 			}

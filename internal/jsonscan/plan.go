@@ -121,7 +121,9 @@ type state struct {
 	lenient  bool      // looks at brackets and quotes only
 	bad      bool      // something is not as it should be
 	list     *node     // whose elements are wanted
+	each     *Plan     // of them
 	elements [][]byte  // of list
+	spans    [][]byte  // what each finds in them
 	more     []uint64  // seen, of plans with many nodes
 	seen     [8]uint64 // which nodes have been met, by id
 }
@@ -140,35 +142,39 @@ func (p *Plan) Scan(src []byte, out [][]byte) bool {
 }
 
 // Elements scans as Scan does, and also returns the raw elements of the array
-// that path i leads to, if src is valid.
-func (p *Plan) Elements(src []byte, out [][]byte, i int) (elements [][]byte, ok bool) {
-	s := state{src: src, out: out, list: p.ends[i]}
+// that path i leads to, if src is valid. In the same pass each, if there is
+// one, scans every element; spans holds the values of all of its paths for the
+// first element, then for the second, and so on.
+func (p *Plan) Elements(src []byte, out [][]byte, i int, each *Plan) (elements, spans [][]byte, ok bool) {
+	s := state{src: src, out: out, list: p.ends[i], each: each}
 	if ok = p.scan(&s); !ok || Kind(out[i]) != '[' {
-		return nil, ok // there may be those of an earlier member of the same name
+		return nil, nil, ok // there may be those of an earlier member of the same name
 	}
-	return s.elements, true
+	return s.elements, s.spans, true
 }
 
 func (p *Plan) scan(s *state) bool {
 	s.out = s.out[:len(p.ends)]
+	clear(s.out)
+	start := skipSpace(s.src, 0)
+	if start == len(s.src) {
+		return false
+	}
+	if i := s.start(p, start); !s.bad && skipSpace(s.src, i) == len(s.src) {
+		return true
+	}
+	clear(s.out)
+	again := state{src: s.src, out: s.out, lenient: true}
+	again.start(p, start)
+	return false
+}
+
+// start reads the value at i by a plan and returns the index after it.
+func (s *state) start(p *Plan, i int) int {
 	if p.nodes > 64*len(s.seen) {
 		s.more = make([]uint64, (p.nodes+63)/64)
 	}
-	start := skipSpace(s.src, 0)
-	if start < len(s.src) {
-		clear(s.out)
-		if i := s.value(p.root, start); !s.bad && skipSpace(s.src, i) == len(s.src) {
-			return true
-		}
-		s.lenient, s.list = true, nil
-		clear(s.more)
-		clear(s.seen[:])
-	}
-	clear(s.out)
-	if start < len(s.src) {
-		s.value(p.root, start)
-	}
-	return false
+	return s.value(p.root, i)
 }
 
 // meet marks a node as met, and reports whether it was already.
@@ -282,12 +288,20 @@ func (s *state) array(n *node, i int) int {
 	src := s.src
 	if n == s.list {
 		s.elements = make([][]byte, 0, manyElements)
+		if s.each != nil {
+			s.spans = make([][]byte, 0, manyElements*len(s.each.ends))
+		}
 	}
 	for index := 0; ; index++ {
 		if i = s.next(i, index == 0, ']'); i < 0 {
 			return -i
 		}
-		end := s.skip(i)
+		end := 0
+		if n == s.list && s.each != nil {
+			end = s.element(i)
+		} else {
+			end = s.skip(i)
+		}
 		if n == s.list {
 			s.elements = append(s.elements, src[i:end:end])
 		}
@@ -300,6 +314,18 @@ func (s *state) array(n *node, i int) int {
 		}
 		i = end
 	}
+}
+
+// element scans the element at i by itself and returns the index after it.
+func (s *state) element(i int) int {
+	n := len(s.spans)
+	s.spans = slices.Grow(s.spans, len(s.each.ends))[:n+len(s.each.ends)]
+	e := state{src: s.src, out: s.spans[n:]}
+	clear(e.out)
+	if i = e.start(s.each, i); e.bad {
+		return s.fail()
+	}
+	return i
 }
 
 // next returns where the next member or element starts, reading from i on. At
