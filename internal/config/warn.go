@@ -93,8 +93,7 @@ func addressSettings(c *Connection) (deciding, unused []string) {
 // namesIn are the settings that cases may ask for, also by way of derived names.
 func namesIn(p *catalog.Product, cases catalog.Cases) map[string]bool {
 	names := map[string]bool{}
-	var add func(name string)
-	add = func(name string) {
+	add := func(name string) {
 		if derived, ok := p.Derived[name]; ok {
 			maps.Copy(names, namesIn(p, derived))
 			return
