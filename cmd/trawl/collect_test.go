@@ -184,9 +184,10 @@ func TestOlderRecords(t *testing.T) {
 // window is read again.
 func TestVeryLate(t *testing.T) {
 	t.Parallel()
-	s := newScenario(t, setup{sources: "{audit: {start: 25h, interval: 200ms, overlap: 100ms, revisit: [5s]}}"})
+	s := newScenario(t, setup{sources: "{audit: {start: 25h, interval: 200ms, overlap: 1ms, revisit: [600ms]}}"})
 	s.tenant.AddAudit(saassim.Batch{N: 100})
-	s.tenant.AddAudit(saassim.Batch{N: 10, From: s.now().Add(-400 * time.Millisecond), Late: time.Hour})
+	s.once(0)
+	s.tenant.AddAudit(saassim.Batch{N: 10, From: s.now().Add(-time.Microsecond), Late: time.Hour})
 	s.once(0)
 	if n := len(s.documents()); n != 100 {
 		t.Fatalf("%d documents", n)
