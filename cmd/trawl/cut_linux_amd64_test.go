@@ -1,0 +1,169 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trawlsec/trawl/internal/saassim"
+)
+
+// cutAt makes the test binary run the command as a child and kill it before
+// the step with that number; see TestCutBetweenSteps.
+const cutAt = "TRAWL_TEST_CUT_AT"
+
+func init() {
+	if at := os.Getenv(cutAt); at != "" {
+		n, err := strconv.Atoi(at)
+		if err == nil {
+			n, err = killAt(n, os.Args[1:])
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "cut:", err)
+			os.Exit(9)
+		}
+		fmt.Println(n)
+		os.Exit(0)
+	}
+}
+
+// steps are the system calls by which something outside the process changes:
+// what it was about to write, sync, rename or remove before one of them is not
+// written, synced, renamed or removed when it is killed there.
+var steps = map[uint64]bool{
+	unix.SYS_WRITE: true, unix.SYS_PWRITE64: true, unix.SYS_WRITEV: true,
+	unix.SYS_FSYNC: true, unix.SYS_FDATASYNC: true, unix.SYS_FTRUNCATE: true,
+	unix.SYS_RENAME: true, unix.SYS_RENAMEAT: true, unix.SYS_RENAMEAT2: true,
+	unix.SYS_UNLINK: true, unix.SYS_UNLINKAT: true, unix.SYS_MKDIRAT: true, unix.SYS_LINKAT: true,
+}
+
+// killAt runs the command and kills it before its n-th step, if it gets that far
+// (never for 0), and returns how many steps there were. It has to be all that
+// its process does, as it waits for any child there is.
+func killAt(n int, args []string) (int, error) {
+	runtime.LockOSThread()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), beTrawl+"=1", cutAt+"=")
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	main := cmd.Process.Pid
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(main, &status, 0, nil); err != nil {
+		return 0, err
+	}
+	if err := unix.PtraceSetOptions(main, unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_EXITKILL); err != nil {
+		return 0, err
+	}
+	inside := map[int]bool{} // threads within a system call
+	taken := 0
+	for thread, signal := main, 0; ; {
+		// A thread that is gone is no error: the process is being killed.
+		if err := unix.PtraceSyscall(thread, signal); err != nil && err != unix.ESRCH {
+			return taken, err
+		}
+		var err error
+		if thread, err = unix.Wait4(-1, &status, unix.WALL, nil); err != nil {
+			return taken, err
+		}
+		signal = 0
+		switch {
+		case (status.Exited() || status.Signaled()) && thread == main:
+			if status.Exited() && status.ExitStatus() != 0 {
+				return taken, fmt.Errorf("the command ended with %d", status.ExitStatus())
+			}
+			return taken, nil
+		case !status.Stopped():
+		case status.StopSignal() == unix.SIGTRAP|0x80:
+			inside[thread] = !inside[thread]
+			if !inside[thread] {
+				break
+			}
+			var regs unix.PtraceRegs
+			if err := unix.PtraceGetRegs(thread, &regs); err != nil {
+				break // it is being killed
+			}
+			if steps[regs.Orig_rax] {
+				if taken++; taken == n {
+					if err := unix.Kill(main, unix.SIGKILL); err != nil {
+						return taken, err
+					}
+				}
+			}
+		case status.StopSignal() == unix.SIGTRAP, status.StopSignal() == unix.SIGSTOP:
+			// A thread began.
+		default:
+			signal = int(status.StopSignal())
+		}
+	}
+}
+
+// TestCutBetweenSteps kills the process before each of the steps by which it
+// commits pages and delivers documents, one run a step, and compares what there
+// is after another run with everything that existed. TRAWL_CUTS=all takes every
+// step; else it is some of them, others each time.
+func TestCutBetweenSteps(t *testing.T) {
+	t.Parallel()
+	stride := 5
+	switch {
+	case os.Getenv("TRAWL_CUTS") == "all":
+		stride = 1
+	case testing.Short():
+		stride = 40
+	}
+	for name, begun := range map[string]bool{"the first run": false, "a later run": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			most := cutRun(t, begun, 0)
+			if most < 40 {
+				t.Fatalf("only %d steps: the test does not see them all", most)
+			}
+			t.Logf("%d steps", most)
+			for n := 1 + rand.IntN(stride); n <= most; n += stride {
+				t.Run(fmt.Sprintf("step %d", n), func(t *testing.T) { cutRun(t, begun, n) })
+			}
+		})
+	}
+}
+
+// cutRun cuts one run, and returns how many steps it took.
+func cutRun(t *testing.T, begun bool, n int) int {
+	s := newScenario(t, setup{})
+	s.tenant.AddAudit(saassim.Batch{N: 350})
+	s.tenant.AddIssues(saassim.Batch{N: 50})
+	if begun {
+		s.once(0)
+		recent := s.now().Add(-5 * time.Minute) // within the overlap
+		s.tenant.AddAudit(saassim.Batch{N: 350, From: recent})
+		s.tenant.AddIssues(saassim.Batch{N: 50, From: recent})
+	}
+	cmd := exec.Command(os.Args[0], "run", "--once", "--quiet", "-c", s.path("trawl.yaml"))
+	cmd.Env = append(os.Environ(), cutAt+"="+strconv.Itoa(n))
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		if strings.Contains(said.String(), unix.EPERM.Error()) {
+			t.Skip("processes may not be traced here")
+		}
+		t.Fatalf("%v: %s", err, said.String())
+	}
+	taken, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.once(0)
+	s.wantAll()
+	return taken
+}
