@@ -199,9 +199,15 @@ func (s *scenario) documents() (docs []map[string]any) {
 // delivered counts the whole lines of the output file, which may be under way.
 func (s *scenario) delivered() int {
 	s.t.Helper()
-	text, err := os.ReadFile(s.path("events.ndjson"))
+	return countLines(s.t, s.path("events.ndjson"))
+}
+
+// countLines counts the whole lines of a file; none if it is not there yet.
+func countLines(t *testing.T, path string) int {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return gobytes.Count(text, []byte("\n"))
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -67,6 +68,9 @@ func (s *serverLog) Errorf(format string, v ...any) {
 		err, _ := arg.(error)
 		failed := (*fs.PathError)(nil)
 		if errors.As(err, &failed) && (failed.Op == "write" || failed.Op == "sync") {
+			if errors.Is(err, syscall.ENOSPC) {
+				err = fmt.Errorf("%w; nothing is lost: make room there and start again", err)
+			}
 			s.mu.Lock()
 			s.disk = cmp.Or(s.disk, err)
 			s.mu.Unlock()
