@@ -4,10 +4,11 @@ GO ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 FUZZTIME ?= 50000x
+DURATION ?= 10m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint vuln fuzz bench
+.PHONY: help build test race soak lint vuln fuzz bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +21,9 @@ test: ## run all tests
 
 race: ## run all tests under the race detector
 	$(GO) test -race ./...
+
+soak: ## kill it over and over for DURATION (10m), and before every single step
+	TRAWL_SOAK=$(DURATION) TRAWL_CUTS=all $(GO) test -count 1 -timeout 0 -v -run '^(TestKill|TestCutBetweenSteps)$$' ./cmd/trawl
 
 lint: ## gofmt, vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt'ed:"; echo "$$out"; exit 1; fi

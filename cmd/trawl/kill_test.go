@@ -25,18 +25,29 @@ func init() {
 	}
 }
 
+// hostile is a tenant of which one answer in four fails, and whose records
+// arrive late and share their times.
+const hostile = "chaos,error503=0.06,truncate=0.06,reset=0.04,partial=0.04,late=0.2:5s,equal=0.1:20"
+
 // TestKill kills the process with SIGKILL at random moments while the tenant
 // makes records and fails in every way that passes. In the end the file holds
-// every record once. TRAWL_KILLS sets how often (default 12; 4 with -short).
+// every record once. TRAWL_KILLS sets how often (default 12; 4 with -short),
+// TRAWL_SOAK for how long in place of that.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	kills := 12
+	kills, soak := 12, time.Duration(0)
 	if testing.Short() {
 		kills = 4
 	}
 	if n := os.Getenv("TRAWL_KILLS"); n != "" {
 		if _, err := fmt.Sscan(n, &kills); err != nil {
 			t.Fatalf("TRAWL_KILLS: %v", err)
+		}
+	}
+	if d := os.Getenv("TRAWL_SOAK"); d != "" {
+		var err error
+		if soak, err = time.ParseDuration(d); err != nil {
+			t.Fatalf("TRAWL_SOAK: %v", err)
 		}
 	}
 	seed := uint64(time.Now().UnixNano())
@@ -49,7 +60,11 @@ func TestKill(t *testing.T) {
 	}
 	tenant.AddAudit(saassim.Batch{N: 1500})
 	tenant.AddIssues(saassim.Batch{N: 200})
-	if err := tenant.SetFaults(saassim.Chaos()); err != nil {
+	faults, err := saassim.ParseFaults(hostile)
+	if err == nil {
+		err = tenant.SetFaults(faults)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	server, err := tenant.Start()
@@ -71,18 +86,20 @@ func TestKill(t *testing.T) {
 		defer close(lived)
 		_ = tenant.Run(ctx, saassim.Live{Audit: 60}) // ends with the context's error
 	}()
-	for i := range kills {
+	began, killings := time.Now(), 0
+	for ; killings < kills || time.Since(began) < soak; killings++ {
 		killed := trawl(t, dir, "run")
 		moment, cancel := context.WithTimeout(t.Context(), time.Duration(random.IntN(1500))*time.Millisecond)
 		<-moment.Done()
 		cancel()
 		if err := killed.Process.Kill(); err != nil {
-			t.Fatalf("kill %d: %v", i, err)
+			t.Fatalf("kill %d: %v", killings, err)
 		}
 		_ = killed.Wait() // it was killed
 	}
 	stop()
 	<-lived
+	t.Logf("killed %d times in %s", killings, time.Since(began).Round(time.Second))
 	if err := tenant.SetFaults(nil); err != nil {
 		t.Fatal(err)
 	}
