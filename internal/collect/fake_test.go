@@ -120,6 +120,7 @@ type memoryLog struct {
 	mu    sync.Mutex
 	seq   uint64
 	pages []pagelog.Page
+	gone  []pagelog.Page // trimmed away
 	state map[string][]byte
 	revs  map[string]uint64
 	// before, when set, is asked before each write; an error is what the
@@ -215,12 +216,23 @@ func (l *memoryLog) PutState(_ context.Context, key string, data []byte, rev uin
 	return l.seq, nil
 }
 
+// trim takes away the pages written before a time, all but the last.
+func (l *memoryLog) trim(before time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for n < len(l.pages)-1 && l.pages[n].Stored.Before(before) {
+		n++
+	}
+	l.gone, l.pages = append(l.gone, l.pages[:n]...), l.pages[n:]
+}
+
 // delivered counts how often each id is in the log.
 func (l *memoryLog) delivered() map[string]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := map[string]int{}
-	for _, p := range l.pages {
+	for _, p := range slices.Concat(l.gone, l.pages) {
 		for _, r := range p.Records {
 			n[keyer{}.Key(r).ID]++
 		}

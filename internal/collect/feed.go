@@ -50,6 +50,7 @@ type Options struct {
 	Overlap  time.Duration
 	Revisit  []time.Duration // ages at which windows are read again
 	PageSize int
+	MaxAge   time.Duration // how long the log keeps pages, and so tells duplicates; 0: for ever
 	Filter   map[string]any
 	Settings Settings
 	Logger   *slog.Logger
@@ -76,8 +77,9 @@ type Feed struct {
 	round round           // of the live lane; Run's or Once's goroutine only
 	lags  []time.Duration // at the beginnings of the last rounds; likewise
 
-	commit sync.Mutex // held from telling a page's new records until they are written; guards known and unsure
+	commit sync.Mutex // held from telling a page's new records until they are written; guards known, read and unsure
 	known  ids        // records in the log
+	read   time.Time  // when known was last read from the log
 	unsure bool       // the log may hold a page of any lane that known lacks, because its write was not answered
 
 	mu        sync.Mutex // guards what follows
@@ -177,8 +179,21 @@ func (f *Feed) loadIDs(ctx context.Context, lanes ...*lane) error {
 	if err != nil {
 		return fmt.Errorf("read ids of feed %s: %w", f.opts.Feed, err)
 	}
-	f.unsure = false
+	f.read, f.unsure = f.now(), false
 	return nil
+}
+
+// freshIDs makes known say what the log has, where that is not certain. Now and
+// then it forgets what the log has trimmed away meanwhile, so that a feed that
+// runs for long needs no more memory than one just started.
+func (f *Feed) freshIDs(ctx context.Context) error {
+	if f.opts.MaxAge > 0 && f.now().Sub(f.read) > f.opts.MaxAge/4 {
+		f.known, f.unsure = ids{}, true
+	}
+	if !f.unsure {
+		return nil
+	}
+	return f.loadIDs(ctx)
 }
 
 // Run reads the feed until ctx ends: a round at each interval, and beside it

@@ -6,7 +6,8 @@ import "math/bits"
 // Two different records of a feed share a hash with a probability below one in
 // a hundred thousand for ten million records.
 //
-// It takes 11 to 16 bytes a hash, and nothing in it makes the collector of
+// It takes 11 to 16 bytes a hash (BenchmarkIDs), so a day of ten million records
+// takes 160 MB at most, and nothing in it makes the collector of
 // garbage look inside. The parts grow each at its time, so that growing never
 // takes much memory at once.
 type ids struct{ parts [64]hashes }

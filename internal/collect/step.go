@@ -98,10 +98,8 @@ func (l *lane) digest(ctx context.Context, slice Slice, page *fetch.Page) error 
 	w.failed = false
 	l.feed.commit.Lock()
 	defer l.feed.commit.Unlock()
-	if l.feed.unsure {
-		if err := l.feed.loadIDs(ctx); err != nil {
-			return err
-		}
+	if err := l.feed.freshIDs(ctx); err != nil {
+		return err
 	}
 	next := l.pos.clone()
 	batch := l.pick(page, w, &next)

@@ -70,6 +70,7 @@ func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*c
 			Overlap:  feed.Overlap,
 			Revisit:  feed.Revisit,
 			PageSize: feed.PageSize,
+			MaxAge:   e.cfg.Log.MaxAge,
 			Filter:   feed.Filter,
 			Settings: settings(feed),
 			Logger:   e.opts.Logger,
