@@ -12,8 +12,8 @@ import (
 )
 
 // checkSource checks a source, and if its product is sound, what it takes from
-// it. It returns the fields that the mapping sets, each with a place.
-func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) map[string]place {
+// it. It returns what the mapping gives to which fields.
+func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) []given {
 	top := place{doc.At()}
 	top.at("source").isFileName(s.ID, file, "file")
 	top.at("kind").isOneOf(s.Kind, kinds)
@@ -32,7 +32,7 @@ func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) m
 	top.at("facts", "references").links(s.Facts.References)
 	m := mappingCheck{place: top.at("ecs"), tables: s.ECS.Tables, leaves: map[string]place{}, objects: map[string]bool{}}
 	m.check(s.ECS)
-	return m.leaves
+	return m.given
 }
 
 func checkRequest(at place, r Request, names []string) {
@@ -146,6 +146,7 @@ type mappingCheck struct {
 	tables  map[string]map[string]string
 	leaves  map[string]place // fields with a value of their own → one place that sets it
 	objects map[string]bool  // fields that are filled with several below them
+	given   []given
 }
 
 func (c *mappingCheck) check(m Mapping) {
@@ -225,6 +226,7 @@ func (c *mappingCheck) fields(at place, fields map[string]Expr) {
 		at := at.at(field)
 		c.field(at, field, slices.Contains(objectTypes, e.As))
 		c.expr(at, e)
+		c.given = append(c.given, given{place: at, field: field, expr: &e, table: c.tables[e.Table]})
 	}
 }
 
@@ -271,6 +273,7 @@ func (c *mappingCheck) constants(at place, constants map[string]any) {
 	for field, value := range constants {
 		at := at.at(field)
 		c.field(at, field, false)
+		c.given = append(c.given, given{place: at, field: field, constant: value, beside: constants})
 		switch v := value.(type) {
 		case string, bool, int64, float64:
 		case []any:
