@@ -189,6 +189,11 @@ func (c *mappingCheck) check(m Mapping) {
 			}
 		}
 	}
+	for i, text := range m.Nulls {
+		if text == "" {
+			c.at("nulls", strconv.Itoa(i)).Mistake("is no value anyway; take it out")
+		}
+	}
 	c.conflicts()
 }
 
@@ -255,6 +260,14 @@ func (c *mappingCheck) expr(at place, e Expr) {
 	}
 	for _, part := range parts {
 		at.at("text").jsonPath(part.Name)
+	}
+	if re, err := regexp.Compile(e.Extract); err != nil {
+		at.at("extract").Mistake("%v", err)
+	} else if re.NumSubexp() > 1 {
+		at.at("extract").Mistake("has %d groups; one gives the value: make the others (?: )", re.NumSubexp())
+	}
+	if e.Extract != "" && strings.HasPrefix(e.As, "json") {
+		at.at("extract").Mistake("what is found is a text; take as: %s out", e.As)
 	}
 	at.at("as").isOneOf(strings.TrimSuffix(e.As, "[]"), asTypes)
 	at.at("case").isOneOf(e.Case, []string{"lower", "upper"})

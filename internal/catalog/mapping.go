@@ -10,6 +10,7 @@ type Mapping struct {
 	Constants map[string]any               `yaml:"constants,omitempty"` // document field → its value (a string, number, boolean or list of strings)
 	Related   map[string][]string          `yaml:"related,omitempty"`   // related.<key> → document fields whose values it gathers
 	Tables    map[string]map[string]string `yaml:"tables,omitempty"`    // named tables for Expr.Table
+	Nulls     []string                     `yaml:"nulls,omitempty"`     // texts by which the product says that there is no value: unknown, None
 }
 
 // Block holds fields for the records that meet a condition.
@@ -44,6 +45,7 @@ type LookupCase struct {
 type Expr struct {
 	From    []string `yaml:"from,omitempty"`    // paths; the first that has a value counts
 	Text    string   `yaml:"text,omitempty"`    // or a text with ${path} in it; none without a value for each
+	Extract string   `yaml:"extract,omitempty"` // a regular expression: the value is what it finds, or what its group ( ) holds; a list takes all that it finds
 	As      string   `yaml:"as,omitempty"`      // keyword (default), long, double, boolean, date, ip, email, url, user_agent, domain, json; a trailing [] makes a list
 	Table   string   `yaml:"table,omitempty"`   // named table to translate through; a value it lacks is an error unless Else
 	Else    string   `yaml:"else,omitempty"`    // for values that the table lacks; "=" keeps the value as it is

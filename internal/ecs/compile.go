@@ -59,6 +59,7 @@ func (b *builder) build() (*Mapper, error) {
 	b.spans = map[string]int{}
 	b.fields = map[string]*field{}
 	b.keys()
+	b.m.nulls = b.src.ECS.Nulls
 	b.mapping(b.src.ECS)
 	b.own()
 	b.related(b.src.ECS.Related)
@@ -256,6 +257,15 @@ func (b *builder) expr(name string, e catalog.Expr, tables map[string]map[string
 	if e.Sort && !list {
 		b.mistake(name, "only a list can be sorted")
 	}
+	if e.Extract != "" {
+		var err error
+		if made.extract, err = makeExtract(e.Extract); err != nil {
+			b.mistake(name, "extract: %v", err)
+		}
+		if made.kind == kindJSON {
+			b.mistake(name, "extract finds texts, not JSON")
+		}
+	}
 	if e.Case != "" && !made.lower && !made.upper {
 		b.mistake(name, "case: %q is neither lower nor upper", e.Case)
 	}
@@ -276,7 +286,7 @@ func (b *builder) expr(name string, e catalog.Expr, tables map[string]map[string
 	if len(e.From) > 0 == (e.Text != "") {
 		b.mistake(name, "needs either from or text")
 	}
-	made.plain = made.kind == kindKeyword && !list && made.table == nil && !made.lower && !made.upper
+	made.plain = made.kind == kindKeyword && made.extract == nil && !list && made.table == nil && !made.lower && !made.upper
 	if list && e.Text != "" {
 		b.mistake(name, "a text is no list")
 	}

@@ -64,7 +64,7 @@ func (t *test) holds(st *state) bool {
 
 // fits compares one value; what has to exist, or must not, fits if it is there.
 func (t *test) fits(st *state, raw []byte) bool {
-	if isEmpty(raw) {
+	if st.none(raw) {
 		return false
 	}
 	if t.exists != 0 {
@@ -201,7 +201,7 @@ func (l *lookup) choose(st *state) int {
 		raw = nil
 		l.source.rest.Each(first, func(value []byte) bool {
 			raw = value
-			return isEmpty(value)
+			return st.none(value)
 		})
 	}
 	if isEmpty(raw) {

@@ -9,8 +9,8 @@
 //
 // # Values
 //
-// These are the rules behind [catalog.Expr]. Absent, null, "", [] and {} are no
-// value: the next path, or the next part of the mapping that gives the field,
+// These are the rules behind [catalog.Expr]. Absent, null, "", [], {} and the
+// texts in [catalog.Mapping].Nulls are no value: the next path, or the next part of the mapping that gives the field,
 // has its turn, and a field that nobody gives a value is left out, with the
 // objects that this leaves empty. The same goes for a value that does not fit,
 // which is also named in error.message unless the expression is lenient.
@@ -32,8 +32,10 @@
 // A list has the elements of an array as they are, "" too, but no nulls and
 // nothing that does not fit. One value alone makes a list of one. Through a path
 // with [] a list gathers all that the path reaches, each once; a single value
-// takes the first. Tables come before case, and case before the type; sorting
-// is by text. A table may turn a value into "", which is none.
+// takes the first. Extracting comes before tables, these before case, and case
+// before the type; sorting is by text. A table may turn a value into "", which
+// is none, as is a text in which there is nothing to extract. What a list
+// extracts it has once.
 package ecs
 
 import (
@@ -59,6 +61,7 @@ type Mapper struct {
 	parents []parent
 	when    []condition
 	lookups []lookup
+	nulls   []string // texts that are no value
 	tree    []node
 	pool    sync.Pool
 

@@ -63,6 +63,13 @@ func (st *state) begin(record []byte, meta Meta) {
 	st.record, st.meta = record, meta
 	st.errs, st.errSpans = st.errs[:0], st.errSpans[:0]
 	clear(st.written)
+	if len(m.nulls) > 0 {
+		for i, raw := range st.out[m.keySpans:] {
+			if raw != nil && st.isNull(raw) {
+				st.out[m.keySpans+i] = nil
+			}
+		}
+	}
 	switch k := jsonscan.Kind(record); {
 	case k == 0 || !valid:
 		st.say("record", nil, "is cut off or not JSON")
@@ -91,6 +98,25 @@ func (st *state) scan(record []byte) (valid bool) {
 	}
 	st.m.keys.Scan(record, st.out[:st.m.keySpans])
 	return false
+}
+
+// isNull tells whether a raw value is one of the texts that are none.
+func (st *state) isNull(raw []byte) bool {
+	if raw[0] != '"' {
+		return false
+	}
+	text := st.textOf(raw)
+	for _, null := range st.m.nulls {
+		if string(text) == null {
+			return true
+		}
+	}
+	return false
+}
+
+// none tells whether a raw value is no value.
+func (st *state) none(raw []byte) bool {
+	return isEmpty(raw) || len(st.m.nulls) > 0 && st.isNull(raw)
 }
 
 // end lets go of the record and of buffers that have grown large.

@@ -54,6 +54,7 @@ type expr struct {
 	template  []part // in place of from
 	kind      kind
 	complaint string
+	extract   *extract
 	plain     bool // a keyword and nothing else
 	part      int  // of a user agent or URL
 	list      bool
@@ -82,6 +83,9 @@ type part struct {
 func (st *state) expr(dst []byte, e *expr) ([]byte, bool) {
 	if e.template != nil {
 		text, ok := st.fill(e)
+		if ok && e.extract != nil {
+			text, ok = e.extract.first(text)
+		}
 		if !ok {
 			return dst, false
 		}
@@ -128,7 +132,7 @@ func (st *state) fill(e *expr) ([]byte, bool) {
 			raw = nil
 			p.source.rest.Each(first, func(value []byte) bool {
 				raw = value
-				return isEmpty(raw)
+				return st.none(raw)
 			})
 		}
 		text := st.textOf(raw)
@@ -145,7 +149,7 @@ func (st *state) fill(e *expr) ([]byte, bool) {
 
 // scalar writes a single value.
 func (st *state) scalar(dst []byte, e *expr, raw []byte) ([]byte, bool) {
-	if isEmpty(raw) {
+	if st.none(raw) {
 		return dst, false
 	}
 	k := raw[0]
@@ -155,6 +159,12 @@ func (st *state) scalar(dst []byte, e *expr, raw []byte) ([]byte, bool) {
 	case k == '{' || k == '[':
 		st.misfit(e, raw, "is not a single value")
 		return dst, false
+	case e.extract != nil:
+		text, ok := e.extract.first(st.textOf(raw))
+		if !ok {
+			return dst, false
+		}
+		return st.convert(dst, e, text, raw)
 	case e.kind == kindKeyword && e.table == nil && !e.lower && !e.upper:
 		return st.keyword(dst, raw)
 	}
@@ -189,30 +199,45 @@ func (st *state) json(dst []byte, e *expr, raw []byte) ([]byte, bool) {
 	return dst, true
 }
 
-// list writes a list: of the elements of an array, or of all values that the
-// path reaches, each once.
+// list writes a list: of the elements of an array, of all values that the path
+// reaches, each once, or of all that can be extracted, each once.
 func (st *state) list(dst []byte, e *expr, src *source, raw []byte) ([]byte, bool) {
 	start := len(dst)
 	dst = append(dst, '[')
 	st.elements = st.elements[:0]
 	st.once.reset()
-	add := func(raw []byte) bool {
+	put := func(raw, text []byte) {
 		from := len(dst)
 		if len(st.elements) > 0 {
 			dst = append(dst, ',')
 		}
 		value := len(dst)
 		ok := false
-		if e.kind == kindKeyword && string(raw) == `""` {
+		switch {
+		case text != nil:
+			dst, ok = st.convert(dst, e, text, raw)
+		case e.kind == kindKeyword && string(raw) == `""`:
 			dst, ok = append(dst, raw...), true
-		} else {
+		default:
 			dst, ok = st.scalar(dst, e, raw)
 		}
-		if !ok || src.many && !st.once.add(dst, value) {
+		if !ok || (src.many || text != nil) && !st.once.add(dst, value) {
 			dst = dst[:from]
-			return true
+			return
 		}
 		st.elements = append(st.elements, span{value, len(dst)})
+	}
+	add := func(raw []byte) bool {
+		if e.extract == nil || raw[0] == '{' || raw[0] == '[' {
+			put(raw, nil)
+			return true
+		}
+		if st.none(raw) {
+			return true
+		}
+		for _, text := range e.extract.all(st.textOf(raw)) {
+			put(raw, text)
+		}
 		return true
 	}
 	switch {
