@@ -91,7 +91,7 @@ func (f *Feed) StartBackfill(ctx context.Context, since, until time.Time, concur
 		next.Since, next.Next, next.Until, next.Concurrency = since, since, until, concurrency
 		next.Floor, next.Watermark, next.Gaps = since, since, nil
 	}
-	l.short = 0
+	l.short = nil
 	if err := l.save(ctx, next); err != nil {
 		return since, err
 	}

@@ -312,7 +312,7 @@ func wantAll(t *testing.T, api *tenant, log *memoryLog) {
 func spread(prefix string, n int, end time.Time, span time.Duration) []event {
 	events := make([]event, n)
 	for i := range events {
-		events[i] = event{ID: fmt.Sprintf("%s%d", prefix, i), Time: end.Add(-span * time.Duration(i+1) / time.Duration(n+1)).UTC()}
+		events[i] = event{ID: fmt.Sprintf("%s%d", prefix, i), Time: end.Add(-time.Duration(float64(span) * float64(i+1) / float64(n+1))).UTC()}
 	}
 	return events
 }

@@ -25,19 +25,19 @@ type lane struct {
 	walks    map[sliceID]*walk
 	size     int       // records a page
 	began    time.Time // of the last round
-	short    int       // walks of this round that ended before their slice did
-	stale    bool      // a write failed, so that the log may hold more than is known here
+	gapRead  bool      // a page of a gap was asked for in this round
+	short    shortWalks
+	unsaved  int  // pages since the position was written
+	stale    bool // a write failed, so that the log may hold more than is known here
 }
 
 // walk is what is known of a slice that is being read, besides its position.
 type walk struct {
-	met      ids                 // records met
-	cursors  map[string]struct{} // cursors given
-	empty    int                 // pages in a row without a record
-	total    int                 // the most that the API counted
-	repeats  int                 // pages in a row with nothing but records met before
-	failedAt []byte              // the cursor at which the last try failed
-	failed   bool
+	met     ids                 // records met
+	cursors map[string]struct{} // cursors given
+	empty   int                 // pages in a row without a record
+	total   int                 // the most that the API counted
+	repeats int                 // pages in a row with nothing but records met before
 }
 
 // savedState is a lane's entry in the state bucket. Paused, Lateness,
@@ -114,6 +114,9 @@ func (l *lane) load(ctx context.Context) error {
 		for i := range l.pos.Slices {
 			l.pos.again(i)
 		}
+		for i := range l.pos.Gaps {
+			l.pos.Gaps[i].restart()
+		}
 	}
 	l.feed.forget.Store(max(l.feed.forget.Load(), l.pos.ForgetTo))
 	clear(l.walks)
@@ -187,7 +190,6 @@ func (l *lane) plan(ctx context.Context) error {
 	}
 	opts, log := l.feed.opts, l.feed.log
 	now := l.feed.now().UTC().Truncate(time.Microsecond)
-	l.began = now
 	next := l.pos.clone()
 	oldest := time.Time{}
 	if r := opts.Source.Window.Retention.Std(); r > 0 {
@@ -220,9 +222,14 @@ func (l *lane) plan(ctx context.Context) error {
 	if now.After(since) {
 		next.begin(since, now, len(opts.Source.Window.Fields))
 	}
-	clear(l.walks)
-	l.short = 0
+	l.newRound(now)
 	return l.save(ctx, next)
+}
+
+// newRound forgets what is known of the round before.
+func (l *lane) newRound(now time.Time) {
+	clear(l.walks)
+	l.began, l.gapRead, l.short = now, false, nil
 }
 
 // fresh makes sure that the lane knows what the log holds.
@@ -263,7 +270,7 @@ func (l *lane) put(ctx context.Context, state savedState) error {
 		l.stale = true
 		return fmt.Errorf("write state of feed %s: %w", l.feed.opts.Feed, err)
 	}
-	l.saved, l.stateRev, l.pos = state, rev, state.Position
+	l.saved, l.stateRev, l.pos, l.unsaved = state, rev, state.Position, 0
 	l.publish()
 	return nil
 }

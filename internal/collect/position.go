@@ -19,7 +19,7 @@ type Position struct {
 	Watermark time.Time `json:"watermark,omitzero"`  // all before it was read to its end
 	Round     time.Time `json:"round,omitzero"`      // watermark when the round under way began: new records before it are late
 	Created   time.Time `json:"created,omitzero"`    // when the feed was first read
-	Slices    []Slice   `json:"slices,omitempty"`    // what is left of the round; the first is being read
+	Slices    []Slice   `json:"slices,omitempty"`    // what is left of the round; the first is being read, gaps of earlier rounds come last
 	Gaps      []Slice   `json:"gaps,omitempty"`      // slices that could not be read to their end however small; read again every round
 	ForgetTo  uint64    `json:"forget_to,omitempty"` // ids in pages up to this sequence do not count as seen (set by reset)
 	Counts    Counts    `json:"counts"`              // since the feed began
@@ -53,6 +53,8 @@ type Slice struct {
 	Cursor []byte    `json:"cursor,omitempty"` // of the next page: raw JSON, in base64 so that no byte changes; none: the first page
 	Seen   int       `json:"seen,omitempty"`   // different records so far in this walk
 	Walks  int       `json:"walks,omitempty"`  // walks that ended short of the slice's end
+	Fails  int       `json:"fails,omitempty"`  // failures in a row at its cursor
+	Gap    bool      `json:"gap,omitempty"`    // it was a gap when the round began, and does not hold the watermark back
 	Why    string    `json:"why,omitempty"`    // of a gap: what is missing
 	Capped bool      `json:"capped,omitempty"` // of a gap: by what one query yields at most
 }
@@ -81,17 +83,34 @@ func (p *Position) find(id sliceID) int {
 }
 
 // begin plans the round that reads [since, until) once for each time field,
-// and the gaps of earlier rounds.
+// and after that the gaps of earlier rounds.
 func (p *Position) begin(since, until time.Time, fields int) {
 	p.Round = p.Watermark
-	gaps := p.Gaps
-	p.Gaps = nil
-	for _, g := range gaps {
-		p.Slices = append(p.Slices, Slice{Since: g.Since, Until: g.Until, Field: g.Field})
-	}
 	for field := range fields {
 		p.Slices = append(p.Slices, Slice{Since: since, Until: until, Field: field})
 	}
+	for _, g := range p.Gaps {
+		if g.Since.Before(since) || g.Until.After(until) { // else it is read with the others
+			g.Gap = true
+			p.Slices = append(p.Slices, g)
+		}
+	}
+	p.Gaps = nil
+}
+
+// leaveGaps leaves the gaps that the round has not read again to the next one,
+// which begins with them.
+func (p *Position) leaveGaps() {
+	var left, own []Slice
+	for _, s := range p.Slices {
+		if s.Gap {
+			left = append(left, s)
+		} else {
+			own = append(own, s)
+		}
+	}
+	p.Slices, p.Gaps = own, append(left, p.Gaps...)
+	p.boundGaps()
 }
 
 // done takes a slice off the list and moves the watermark up to the beginning
@@ -100,16 +119,16 @@ func (p *Position) begin(since, until time.Time, fields int) {
 func (p *Position) done(i int) {
 	mark := p.Slices[i].Until
 	p.Slices = slices.Delete(p.Slices, i, i+1)
+	if len(p.Slices) == 0 {
+		p.Slices = nil
+	}
 	for _, s := range p.Slices {
-		if s.Since.Before(mark) {
+		if !s.Gap && s.Since.Before(mark) {
 			mark = s.Since
 		}
 	}
 	if p.Next.Before(p.Until) && p.Next.Before(mark) {
 		mark = p.Next
-	}
-	if len(p.Slices) == 0 {
-		p.Slices = nil
 	}
 	if mark.After(p.Watermark) {
 		p.Watermark = mark
@@ -119,11 +138,17 @@ func (p *Position) done(i int) {
 // mostGaps bounds the list of gaps, which is stored with every page.
 const mostGaps = 32
 
-// giveUp moves a slice to the gaps. Beyond mostGaps neighbours become one.
+// giveUp moves a slice to the gaps.
 func (p *Position) giveUp(i int, why string, capped bool) {
 	s := p.Slices[i]
 	p.Gaps = append(p.Gaps, Slice{Since: s.Since, Until: s.Until, Field: s.Field, Why: why, Capped: capped})
-	if len(p.Gaps) > mostGaps {
+	p.boundGaps()
+	p.done(i)
+}
+
+// boundGaps makes neighbours one where there are more than mostGaps.
+func (p *Position) boundGaps() {
+	for len(p.Gaps) > mostGaps {
 		slices.SortFunc(p.Gaps, func(a, b Slice) int { return cmp.Or(cmp.Compare(a.Field, b.Field), a.Since.Compare(b.Since)) })
 		nearest := -1
 		for k := 1; k < len(p.Gaps); k++ {
@@ -131,16 +156,22 @@ func (p *Position) giveUp(i int, why string, capped bool) {
 				nearest = k
 			}
 		}
+		if nearest < 0 {
+			return
+		}
 		p.Gaps[nearest-1].Until = later(p.Gaps[nearest-1].Until, p.Gaps[nearest].Until)
+		p.Gaps[nearest-1].restart()
 		p.Gaps = slices.Delete(p.Gaps, nearest, nearest+1)
 	}
-	p.done(i)
 }
+
+// restart makes a slice begin with its first page.
+func (s *Slice) restart() { s.Cursor, s.Seen, s.Fails = nil, 0, 0 }
 
 // again starts the walk of a slice anew.
 func (p *Position) again(i int) {
 	s := &p.Slices[i]
-	s.Cursor, s.Seen = nil, 0
+	s.restart()
 	s.Walks++
 }
 
@@ -156,9 +187,10 @@ func (p *Position) cut(i int, least time.Duration) bool {
 	if !middle.After(s.Since) || !middle.Before(s.Until) {
 		return false
 	}
-	p.Slices = slices.Replace(p.Slices, i, i+1,
-		Slice{Since: s.Since, Until: middle, Field: s.Field},
-		Slice{Since: middle, Until: s.Until, Field: s.Field})
+	first := Slice{Since: s.Since, Until: middle, Field: s.Field, Gap: s.Gap, Why: s.Why, Capped: s.Capped}
+	second := first
+	second.Since, second.Until = middle, s.Until
+	p.Slices = slices.Replace(p.Slices, i, i+1, first, second)
 	return true
 }
 
@@ -181,15 +213,20 @@ func (p *Position) encodeWithin(most int) ([]byte, error) {
 	}
 	small := p.clone()
 	for i := range small.Slices {
-		small.Slices[i].Cursor, small.Slices[i].Seen = nil, 0
+		small.Slices[i].restart()
+	}
+	for i := range small.Gaps {
+		small.Gaps[i].restart()
 	}
 	if b, err = small.encode(); err != nil || len(b) <= most {
 		return b, err
 	}
-	slices.SortFunc(small.Slices, func(a, b Slice) int { return cmp.Or(cmp.Compare(a.Field, b.Field), a.Since.Compare(b.Since)) })
+	slices.SortFunc(small.Slices, func(a, b Slice) int {
+		return cmp.Or(compareBools(a.Gap, b.Gap), cmp.Compare(a.Field, b.Field), a.Since.Compare(b.Since))
+	})
 	merged := small.Slices[:0]
 	for _, s := range small.Slices {
-		if n := len(merged); n > 0 && merged[n-1].Field == s.Field && !s.Since.After(merged[n-1].Until) {
+		if n := len(merged); n > 0 && merged[n-1].Gap == s.Gap && merged[n-1].Field == s.Field && !s.Since.After(merged[n-1].Until) {
 			merged[n-1].Until = later(merged[n-1].Until, s.Until)
 		} else {
 			merged = append(merged, s)
@@ -197,6 +234,17 @@ func (p *Position) encodeWithin(most int) ([]byte, error) {
 	}
 	small.Slices = merged
 	return small.encode()
+}
+
+// compareBools sorts false before true.
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // decodePosition is the reverse of encode. What it refuses is damage.

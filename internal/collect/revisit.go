@@ -102,8 +102,7 @@ func (l *lane) planRevisit(ctx context.Context) error {
 		next := l.pos.clone()
 		next.Floor, next.Watermark, next.Age, next.Found = mark, mark, age, next.Counts.Records
 		next.begin(mark, until, len(f.opts.Source.Window.Fields))
-		clear(l.walks)
-		l.short = 0
+		l.newRound(now)
 		return l.save(ctx, next)
 	}
 	return nil

@@ -276,8 +276,8 @@ func Rewind(t time.Time) Change {
 		}
 		return f.live.jump(ctx, func(next *Position) {
 			for _, s := range next.Slices { // gaps of earlier rounds, which this one has not read again yet
-				if !s.Until.After(next.Watermark) && s.Since.Before(t) {
-					next.Gaps = append(next.Gaps, Slice{Since: s.Since, Until: s.Until, Field: s.Field, Why: "it was to be read again when the feed was rewound"})
+				if s.Gap && s.Since.Before(t) {
+					next.Gaps = append(next.Gaps, s)
 				}
 			}
 			next.Slices, next.Watermark = nil, t
@@ -324,8 +324,7 @@ func (l *lane) jump(ctx context.Context, change func(*Position)) error {
 	}
 	next := l.pos.clone()
 	change(&next)
-	clear(l.walks)
-	l.began, l.short = time.Time{}, 0
+	l.newRound(time.Time{})
 	next.Rev++
 	state := l.saved
 	state.Position = next

@@ -1,11 +1,12 @@
 package collect
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/trawlsec/trawl/internal/fetch"
@@ -22,8 +23,25 @@ const (
 	leastIncomplete = time.Second          // nor, for other reasons, than this
 	mostEmptyPages  = 200                  // in a row, in one walk
 	mostRepeats     = 50                   // pages in a row, in one walk, with nothing that it had not met
-	mostShort       = 150                  // walks of a round that end before their slice does
+	mostShort       = 150                  // walks of a slice and what it is cut into that end before their slice does
+	failsBeforeCut  = 2                    // a slice that fails so often at the same page is cut,
+	firstBeforeCut  = 3                    // and if that is its first page, so often
+	mostUnsaved     = 20                   // pages without new records before the position is written nevertheless
 )
+
+// shortWalks counts walks that ended before their slice did, by the slice that
+// they were cut from.
+type shortWalks map[sliceID]int
+
+// root is the counted slice that another was cut from, or that slice itself.
+func (w shortWalks) root(id sliceID) sliceID {
+	for r := range w {
+		if r.field == id.field && r.since <= id.since && id.until <= r.until {
+			return r
+		}
+	}
+	return id
+}
 
 // step reads one page of a slice, moves the position accordingly and commits
 // both. A slice that is no longer there, or was moved meanwhile, is left alone.
@@ -36,6 +54,15 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 		return err
 	}
 	slice, size := l.pos.Slices[i], l.size
+	if slice.Gap {
+		if l.gapRead && l.feed.now().Sub(l.began) >= l.feed.opts.Interval { // the next round is due
+			defer l.mu.Unlock()
+			next := l.pos.clone()
+			next.leaveGaps()
+			return l.save(ctx, next)
+		}
+		l.gapRead = true
+	}
 	l.mu.Unlock()
 
 	opts := l.feed.opts
@@ -95,7 +122,6 @@ func (l *lane) digest(ctx context.Context, slice Slice, page *fetch.Page) error 
 		return nil
 	}
 	w := l.walkOf(&slice)
-	w.failed = false
 	l.feed.commit.Lock()
 	defer l.feed.commit.Unlock()
 	if err := l.feed.freshIDs(ctx); err != nil {
@@ -103,7 +129,7 @@ func (l *lane) digest(ctx context.Context, slice Slice, page *fetch.Page) error 
 	}
 	next := l.pos.clone()
 	batch := l.pick(page, w, &next)
-	short, empty, repeats := l.short, w.empty, w.repeats
+	short, empty, repeats := maps.Clone(l.short), w.empty, w.repeats
 	if err := l.move(&next, i, w, page, len(batch.met)); err != nil {
 		return err
 	}
@@ -179,6 +205,7 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
 func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct int) error {
 	s := &next.Slices[i]
 	s.Seen += distinct
+	s.Fails = 0
 	if len(page.Records) > 0 {
 		w.empty = 0
 	} else {
@@ -221,12 +248,16 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 func (l *lane) endsShort(next *Position, i int, why string) error {
 	s := &next.Slices[i]
 	level := slog.LevelWarn
-	if l.short > 0 {
+	if len(l.short) > 0 {
 		level = slog.LevelDebug // the first of a round is news
 	}
 	l.feed.log.Log(context.Background(), level, "slice not complete", "lane", l.name, "since", s.Since, "until", s.Until, "reason", why, "walk", s.Walks+1)
-	if l.short++; l.short > mostShort {
-		l.short = 0
+	if l.short == nil {
+		l.short = shortWalks{}
+	}
+	root := l.short.root(s.id())
+	if l.short[root]++; l.short[root] > mostShort {
+		l.short[root] = 0
 		return &StuckError{Feed: l.feed.opts.Feed, Walks: mostShort, Why: why}
 	}
 	if s.Walks < walksBeforeCut {
@@ -246,7 +277,7 @@ func (l *lane) commit(ctx context.Context, read Slice, w *walk, b batch, next Po
 	}
 	walking := now != nil && now.Walks == read.Walks
 	if len(b.page.Records) == 0 {
-		if walking {
+		if l.unsaved++; walking && l.unsaved < mostUnsaved {
 			l.pos = next
 		} else if err := l.save(ctx, next); err != nil {
 			return err
@@ -301,7 +332,7 @@ func (l *lane) appendPart(ctx context.Context, p pagelog.Page, next Position) er
 	if err != nil {
 		return err
 	}
-	l.seq, l.pos = seq, next
+	l.seq, l.pos, l.unsaved = seq, next, 0
 	for _, h := range p.Hashes {
 		l.feed.known.add(h)
 	}
@@ -337,10 +368,8 @@ func (l *lane) failed(ctx context.Context, read Slice, err error) error {
 		return err
 	}
 	slice := &l.pos.Slices[i]
-	w := l.walkOf(slice)
-	again := w.failed && bytes.Equal(w.failedAt, slice.Cursor)
-	w.failed, w.failedAt = true, slice.Cursor
 	next := l.pos.clone()
+	next.Slices[i].Fails++
 	switch answer.Class {
 	case fetch.TooLarge:
 		if l.size <= 1 {
@@ -348,30 +377,59 @@ func (l *lane) failed(ctx context.Context, read Slice, err error) error {
 		}
 		l.size = max(l.size/2, 1)
 		l.feed.log.Warn("page larger than http.max_body: asking for smaller ones", "page_size", l.size)
-		next.Slices[i].Cursor, next.Slices[i].Seen = nil, 0
+		next.Slices[i].restart()
 	case fetch.Permanent:
 		// The product may have forgotten a cursor that is older than a restart;
 		// or it goes only so deep into a query, and shorter slices get by.
 		switch {
-		case slice.Cursor == nil:
-			return &Stopped{Feed: l.feed.opts.Feed, Err: err}
-		case slice.Walks == 0:
+		case slice.Cursor != nil && slice.Walks == 0:
 			next.again(i)
-		case !next.cut(i, leastIncomplete):
+		case slice.Cursor != nil && next.cut(i, leastIncomplete):
+		case slice.Gap:
+			next.giveUp(i, err.Error(), slice.Capped)
+		default:
 			return &Stopped{Feed: l.feed.opts.Feed, Err: err}
 		}
 		l.feed.log.Warn("page refused: the slice is read again, in smaller pieces if need be", "since", slice.Since, "until", slice.Until, "error", err)
 	case fetch.Forbidden, fetch.Auth:
 		return &Stopped{Feed: l.feed.opts.Feed, Err: err}
 	default:
-		// Failing twice at the same place deep in a slice: shorter slices get by.
-		if slice.Cursor == nil || !again || !next.cut(i, leastIncomplete) {
-			return err
-		}
-		l.feed.log.Warn("slice fails at the same place: cut in two", "since", slice.Since, "until", slice.Until)
+		return l.failedAgain(ctx, i, next, answer.Class, err)
 	}
 	delete(l.walks, slice.id())
 	return l.save(ctx, next)
+}
+
+// failedAgain notes that the page at hand of the slice at i failed in passing,
+// and cuts the slice where that page fails again and again: shorter slices get
+// by. A gap is left to the next round, so that it holds up nothing new.
+func (l *lane) failedAgain(ctx context.Context, i int, next Position, class fetch.Class, err error) error {
+	slice, limit := next.Slices[i], failsBeforeCut
+	if slice.Cursor == nil {
+		limit = firstBeforeCut
+	}
+	cut := class != fetch.Throttle && slice.Fails >= limit && next.cut(i, leastIncomplete)
+	pieces := 1
+	if cut {
+		l.feed.log.Warn("slice fails at the same place: cut in two", "since", slice.Since, "until", slice.Until, "error", err)
+		delete(l.walks, slice.id())
+		pieces = 2
+		for k := i; slice.Cursor == nil && k < i+2; k++ { // which may be too long still
+			next.Slices[k].Fails = limit - 1
+		}
+	}
+	if slice.Gap {
+		next.Gaps = append(next.Gaps, next.Slices[i:i+pieces]...)
+		next.Slices = slices.Delete(next.Slices, i, i+pieces)
+		next.boundGaps()
+		l.feed.log.Warn("gap not read again in this round", "since", slice.Since, "until", slice.Until, "error", err)
+		return l.save(ctx, next)
+	}
+	saved := l.save(ctx, next)
+	if cut && slice.Cursor != nil {
+		return saved
+	}
+	return errors.Join(err, saved) // what is left of it waits a little, too
 }
 
 // withGrace gives a context that ends d after ctx does, so that what is in
