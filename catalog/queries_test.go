@@ -85,8 +85,8 @@ func fill(t *testing.T, source *catalog.Source, value any, field string) any {
 	t.Helper()
 	now := time.Now().UTC()
 	texts := map[string]string{
-		"since":      now.Add(-time.Hour).Format(source.Window.Layout),
-		"until":      now.Format(source.Window.Layout),
+		"since":      source.Window.Format(now.Add(-time.Hour)),
+		"until":      source.Window.Format(now),
 		"time_field": field,
 	}
 	expand := func(s string) string {

@@ -224,7 +224,7 @@ func (a *app) showSource(s *catalog.Source) error {
 	fact("reaches", "%s back", reach(s.Window))
 	fact("by", "%s", strings.Join(s.Window.Fields, ", "))
 	fact("pages", "%d records each (%d at most)%s", s.Paging.Size, s.Paging.MaxSize, pageCap(s.Paging))
-	fact("record", "id %s, time %s", s.Record.ID, strings.Join(s.Record.Time, " or "))
+	fact("record", "id %s, time %s", strings.Join(s.Record.ID, " or "), strings.Join(s.Record.Time, " or "))
 	for _, documented := range [][2]string{{"retention", s.Facts.Retention}, {"latency", s.Facts.Latency}, {"licensing", s.Facts.Licensing}} {
 		if documented[1] != "" {
 			fact(documented[0], "%s", documented[1])

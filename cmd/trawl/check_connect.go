@@ -145,7 +145,7 @@ func readSome(ctx context.Context, client *fetch.Client, f *config.Feed, r *conn
 	r.Newest = key.Time
 	switch {
 	case key.ID == "":
-		return &catalogueError{fmt.Sprintf("the record has no id at %s (record.id of %s)", source.Record.ID, source.FullName())}
+		return &catalogueError{fmt.Sprintf("the record has no id at %s (record.id of %s)", strings.Join(source.Record.ID, " or "), source.FullName())}
 	case key.Time.IsZero():
 		return &catalogueError{fmt.Sprintf("the record has no time at %s (record.time of %s)", strings.Join(source.Record.Time, " or "), source.FullName())}
 	}

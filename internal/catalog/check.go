@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/trawlsec/trawl/internal/jsonscan"
 	"github.com/trawlsec/trawl/internal/strictyaml"
@@ -21,12 +20,15 @@ func (p place) at(path ...string) place { return place{p.At(path...)} }
 // The words that the format knows.
 var (
 	settingTypes = []string{"string", "duration", "url", "map"}
-	authTypes    = []string{"oauth2_client_credentials", "bearer"}
+	authTypes    = []string{"oauth2", "token"}
+	algorithms   = []string{"RS256", "RS384", "RS512"}
+	ends         = []string{"no_cursor", "empty"}
 	ruleClasses  = []string{"retry", "throttle", "auth", "forbidden", "permanent"}
 	classes      = append(slices.Clone(ruleClasses), "partial", "too_large")
 	kinds        = []string{"log", "state"}
 	methods      = []string{"GET", "POST"}
-	pageNames    = []string{"since", "until", "cursor", "page_size", "time_field"} // what a request may also use in ${}
+	pageNames    = []string{"since", "until", "cursor", "offset", "page_size", "time_field"} // what a request may also use in ${}
+	streamNames  = []string{"since", "cursor", "page_size"}                                  // what a stream's request may
 )
 
 func checkProduct(doc *strictyaml.Document, folder string, p *Product) {
@@ -49,7 +51,15 @@ func checkProduct(doc *strictyaml.Document, folder string, p *Product) {
 	for header, value := range p.Headers {
 		top.at("headers", header).text(value, names)
 	}
-	checkAuth(top.at("auth"), p)
+	if len(p.Auth) == 0 {
+		top.at("auth").Mistake("needs at least one way to sign in")
+	}
+	for i := range p.Auth {
+		checkAuth(top.at("auth", strconv.Itoa(i)), p, i)
+	}
+	if p.Budget != nil {
+		checkBudget(top.at("budget"), *p.Budget)
+	}
 	if p.Rate.PerSecond <= 0 {
 		top.at("rate_limit", "requests_per_second").Mistake("must be more than 0")
 	}
@@ -79,7 +89,7 @@ func (p *Product) names() []string {
 
 func checkSetting(at place, name string, s Setting) {
 	at.isName(name)
-	if slices.Contains(pageNames, name) {
+	if slices.Contains(pageNames, name) || name == jwtName {
 		at.Mistake("requests use this name themselves; take another")
 	}
 	if s.Type != "" {
@@ -168,38 +178,6 @@ func checkCircles(top place, p *Product) {
 	}
 }
 
-func checkAuth(at place, p *Product) {
-	a := p.Auth
-	at.at("type").isOneOf(a.Type, authTypes)
-	required := map[string]string{}
-	switch a.Type {
-	case "oauth2_client_credentials":
-		required = map[string]string{"token_url": a.TokenURL, "client_id": a.ClientID, "client_secret": a.ClientSecret}
-	case "bearer":
-		required = map[string]string{"token": a.Token}
-	}
-	for key, value := range required {
-		if value == "" {
-			at.at(key).Mistake("%s needs it; add it", a.Type)
-		}
-	}
-	names := p.names()
-	for key, value := range map[string]string{"token_url": a.TokenURL, "client_id": a.ClientID, "client_secret": a.ClientSecret, "token": a.Token, "refresh_margin": a.RefreshMargin} {
-		at.at(key).text(value, names)
-	}
-	for key, value := range a.Params {
-		at.at("params", key).text(value, names)
-	}
-	for key, setting := range map[string]string{"extra_params": a.ExtraParams, "extra_headers": a.ExtraHeaders} {
-		if setting != "" && p.Settings[setting].Type != "map" {
-			at.at(key).Mistake("%q is not a setting of type map", setting)
-		}
-	}
-	if _, err := ParseDuration(a.RefreshMargin); err != nil && a.RefreshMargin != "" && !strings.Contains(a.RefreshMargin, "${") {
-		at.at("refresh_margin").Mistake("%v", err)
-	}
-}
-
 func checkErrorRule(at place, r ErrorRule) {
 	at.at("class").isOneOf(r.Class, ruleClasses)
 	for i, status := range r.Status {
@@ -265,13 +243,18 @@ func (p place) cases(cases Cases, names []string) {
 			at.Mistake("a case has either a value or a claim")
 		}
 		at.at("value").text(c.Value, names)
-		for name := range c.If {
-			if !slices.Contains(names, name) {
-				at.at("if", name).Mistake("nothing is called %s; %s", name, strictyaml.Suggest(name, names))
-			}
-		}
+		at.at("if").conditions(c.If, names)
 		if len(c.If) == 0 && c.Claim == "" && i < len(cases)-1 {
 			at.Mistake("always holds, so the cases after it are never reached; move it to the end")
+		}
+	}
+}
+
+// conditions checks what has to hold for a case, or a way to sign in.
+func (p place) conditions(globs map[string]string, names []string) {
+	for name := range globs {
+		if !slices.Contains(names, name) {
+			p.at(name).Mistake("nothing is called %s; %s", name, strictyaml.Suggest(name, names))
 		}
 	}
 }
@@ -293,6 +276,15 @@ func (p place) jsonPaths(paths []string) {
 		}
 		at.jsonPath(path)
 	}
+}
+
+// paths checks what is written as a list of paths or as one.
+func (p place) paths(paths Paths) {
+	if p.Raw() != "" {
+		p.jsonPath(paths[0])
+		return
+	}
+	p.jsonPaths(paths)
 }
 
 func (p place) links(links []Link) {

@@ -17,13 +17,21 @@ func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) [
 	top := place{doc.At()}
 	top.at("source").isFileName(s.ID, file, "file")
 	top.at("kind").isOneOf(s.Kind, kinds)
+	var names []string
 	if sound {
-		checkRequest(top.at("request"), s.Request, append(s.Product.names(), pageNames...))
+		names = s.Product.names()
+		checkRequest(top.at("request"), s.Request, append(slices.Clone(names), pageNames...))
+	}
+	if s.Stream != nil {
+		checkStream(top.at("stream"), s, slices.Clone(names), sound)
 	}
 	top.at("records").jsonPath(s.Records)
-	checkPaging(top.at("paging"), s.Paging)
+	checkPaging(top.at("paging"), s)
 	checkWindow(top.at("window"), s.Window)
-	top.at("record", "id").jsonPath(s.Record.ID)
+	if len(s.Record.ID) == 0 {
+		top.at("record", "id").Mistake("needs at least one path")
+	}
+	top.at("record", "id").paths(s.Record.ID)
 	top.at("record", "version").jsonPaths(s.Record.Version)
 	top.at("record", "time").jsonPaths(s.Record.Time)
 	if s.Kind == "log" && len(s.Record.Version) > 0 {
@@ -84,7 +92,8 @@ func (p place) values(value any, names []string) {
 	}
 }
 
-func checkPaging(at place, p Paging) {
+func checkPaging(at place, s *Source) {
+	p := s.Paging
 	if p.Size < 1 {
 		at.at("size").Mistake("must be at least 1")
 	}
@@ -94,11 +103,33 @@ func checkPaging(at place, p Paging) {
 	if p.Cap < 0 || (p.Cap > 0 && p.Cap < p.Size) {
 		at.at("cap").Mistake("must be at least size, %d, or left out where there is no such limit", p.Size)
 	}
-	for key, path := range map[string]string{"cursor": p.Cursor, "more": p.More, "total": p.Total} {
+	for key, path := range map[string]string{"cursor": p.Cursor, "next_url": p.NextURL, "more": p.More, "total": p.Total} {
 		at.at(key).jsonPath(path)
 	}
-	if p.More != "" && p.Cursor == "" {
-		at.at("more").Mistake("needs cursor, which says where the next page begins")
+	at.at("end").isOneOf(p.End, ends)
+	var ways []string
+	for _, way := range []struct {
+		key string
+		set bool
+	}{{"cursor", p.Cursor != ""}, {"next_url", p.NextURL != ""}, {"link", p.Link != ""}, {"offset", p.Offset}} {
+		if way.set {
+			ways = append(ways, way.key)
+		}
+	}
+	if len(ways) > 1 {
+		at.at(ways[1]).Mistake("there is one way from page to page, and %s is one; take out one of the two", ways[0])
+	}
+	if p.More != "" && len(ways) == 0 {
+		at.at("more").Mistake("needs cursor, which says where the next page begins, or next_url, link or offset")
+	}
+	if p.End != "" && len(ways) == 0 {
+		at.at("end").Mistake("goes with cursor, next_url, link or offset; take it out")
+	}
+	if p.End == "no_cursor" && p.Offset {
+		at.at("end").Mistake("an offset never ends by itself; take it out, and add more or total if the API has them")
+	}
+	if (p.NextURL != "" || p.Link != "") && (s.Request.Method != "GET" || s.Request.GraphQL != nil) {
+		at.at(ways[0]).Mistake("the URL of a page is asked for with GET, so the request's method has to be GET")
 	}
 }
 
@@ -111,10 +142,8 @@ func checkWindow(at place, w Window) {
 			at.at("fields", strconv.Itoa(i)).Mistake("must be a field's name, and no field twice")
 		}
 	}
-	// A moment with a different number in each part, so that a layout that drops one shows.
-	moment := time.Date(2025, 9, 12, 21, 43, 58, 0, time.UTC)
-	if back, err := time.Parse(w.Layout, moment.Format(w.Layout)); w.Layout != "" && (err != nil || !back.Equal(moment)) {
-		at.at("layout").Mistake("%q is not a Go time layout down to the second, as in 2006-01-02T15:04:05Z07:00", w.Layout)
+	if w.Layout != "" && !soundLayout(w.Layout) {
+		at.at("layout").Mistake("%q is neither unix nor unix_ms, nor a Go time layout down to the second, as in 2006-01-02T15:04:05Z07:00", w.Layout)
 	}
 	if w.Interval <= 0 {
 		at.at("interval").Mistake("must be more than 0")
@@ -127,6 +156,17 @@ func checkWindow(at place, w Window) {
 			at.at("revisit", strconv.Itoa(i)).Mistake("ages have to grow, and to be more than overlap, %v", w.Overlap)
 		}
 	}
+}
+
+// soundLayout tells whether a moment written by the layout can be told again.
+func soundLayout(layout string) bool {
+	if layout == layoutUnix || layout == layoutUnixMilli {
+		return true
+	}
+	// A moment with a different number in each part, so that a layout that drops one shows.
+	moment := time.Date(2025, 9, 12, 21, 43, 58, 0, time.UTC)
+	back, err := time.Parse(layout, moment.Format(layout))
+	return err == nil && back.Equal(moment)
 }
 
 // The forms of the words of a mapping.

@@ -87,6 +87,35 @@ func (c *Condition) UnmarshalNode(n strictyaml.Node) {
 	*c, _ = n.Any().(map[string]any)
 }
 
+// UnmarshalNode reads a list of paths, or one path.
+func (ps *Paths) UnmarshalNode(n strictyaml.Node) {
+	if n.Kind() == strictyaml.Scalar {
+		if path, ok := n.Text(); ok {
+			*ps = Paths{path}
+		}
+		return
+	}
+	type plain Paths
+	n.Decode((*plain)(ps))
+}
+
+// The layouts of a Window that are not Go's.
+const (
+	layoutUnix      = "unix"
+	layoutUnixMilli = "unix_ms"
+)
+
+// Format writes a moment as requests have it.
+func (w *Window) Format(t time.Time) string {
+	switch w.Layout {
+	case layoutUnix:
+		return strconv.FormatInt(t.Unix(), 10)
+	case layoutUnixMilli:
+		return strconv.FormatInt(t.UnixMilli(), 10)
+	}
+	return t.UTC().Format(w.Layout)
+}
+
 // scalar is the text of a node that has to be a single value.
 func scalar(n strictyaml.Node) (string, bool) {
 	if kind := n.Kind(); kind != strictyaml.Scalar {

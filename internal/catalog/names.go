@@ -3,7 +3,9 @@ package catalog
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -81,7 +83,7 @@ func (e *NeedsToken) Error() string {
 func (cs Cases) Choose(lookup, claim func(name string) (string, bool)) (string, error) {
 	missing := ""
 	for _, c := range cs {
-		if !c.holds(lookup) {
+		if !hold(c.If, lookup) {
 			continue
 		}
 		if c.Claim == "" {
@@ -101,8 +103,29 @@ func (cs Cases) Choose(lookup, claim func(name string) (string, bool)) (string, 
 	return "", errors.New("no case holds")
 }
 
-func (c Case) holds(lookup func(name string) (string, bool)) bool {
-	for name, glob := range c.If {
+// SignIn gives the way to sign in that a connection takes: the first whose
+// conditions hold. lookup has the settings and the derived names.
+func (p *Product) SignIn(lookup func(name string) (string, bool)) (*Auth, error) {
+	for i := range p.Auth {
+		if hold(p.Auth[i].If, lookup) {
+			return &p.Auth[i], nil
+		}
+	}
+	return nil, errors.New("the settings fit none of the ways to sign in")
+}
+
+// Texts are those texts of a way to sign in that may hold ${name}.
+func (a *Auth) Texts() []string {
+	texts := append(slices.Collect(maps.Values(a.Params)), a.TokenURL, a.ClientID, a.ClientSecret, a.Token, a.RefreshMargin)
+	if a.JWT != nil {
+		texts = append(texts, a.JWT.Key, a.JWT.Passphrase, a.JWT.KeyID, a.JWT.Algorithm)
+		texts = slices.AppendSeq(texts, maps.Values(a.JWT.Claims))
+	}
+	return texts
+}
+
+func hold(globs map[string]string, lookup func(name string) (string, bool)) bool {
+	for name, glob := range globs {
 		if value, _ := lookup(name); !Glob(glob, value) {
 			return false
 		}

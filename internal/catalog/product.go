@@ -16,8 +16,9 @@ type Product struct {
 	Derived  map[string]Cases   `yaml:"derived,omitempty"` // further names, worked out from the settings
 	BaseURL  Cases              `yaml:"base_url"`          // where the API is
 	Headers  map[string]string  `yaml:"headers,omitempty"` // sent with every request
-	Auth     Auth               `yaml:"auth"`              // how to sign in
-	Rate     RateLimit          `yaml:"rate_limit"`        // the budget of a connection unless it sets its own
+	Auth     []Auth             `yaml:"auth"`              // how to sign in: the first whose conditions hold
+	Rate     RateLimit          `yaml:"rate_limit"`        // how fast a connection asks unless it sets its own
+	Budget   *Budget            `yaml:"budget,omitempty"`  // what the API's answers say of how much may still be asked
 	Errors   []ErrorRule        `yaml:"errors,omitempty"`  // what the API's own error texts and codes mean
 	Advice   map[string]string  `yaml:"advice,omitempty"`  // error class → what a person should check
 	Links    []Link             `yaml:"links,omitempty"`   // where these facts come from
@@ -50,24 +51,61 @@ type Case struct {
 	Claim string            `yaml:"claim,omitempty"`
 }
 
-// Auth says how a connection signs in. Type names a driver of internal/fetch;
-// the other fields are that driver's, and may hold ${name}.
+// Auth is a way to sign in. A product lists the ways it has; a connection
+// takes the first whose conditions hold. The texts may hold ${name}: a setting
+// or a derived name.
+//
+// With oauth2, a form with client_id, client_secret and params is posted to
+// token_url, and the access_token of the answer is sent with each request. The
+// form's grant_type is client_credentials, unless params has another:
+// refresh_token, or urn:ietf:params:oauth:grant-type:jwt-bearer. With token,
+// what is sent is the token that the settings hold.
 type Auth struct {
-	Type          string            `yaml:"type"`                     // oauth2_client_credentials or bearer
-	TokenURL      string            `yaml:"token_url,omitempty"`      //
-	ClientID      string            `yaml:"client_id,omitempty"`      //
-	ClientSecret  string            `yaml:"client_secret,omitempty"`  //
-	Token         string            `yaml:"token,omitempty"`          // bearer: the token itself
-	Params        map[string]string `yaml:"params,omitempty"`         // added to the token request's form
-	ExtraParams   string            `yaml:"extra_params,omitempty"`   // the setting (a map) whose entries are added to the form
-	ExtraHeaders  string            `yaml:"extra_headers,omitempty"`  // the setting (a map) whose entries are added to the token request's headers
-	RefreshMargin string            `yaml:"refresh_margin,omitempty"` // how long before its end a token is replaced
+	If            map[string]string `yaml:"if,omitempty"`             // as of Case; none always holds
+	Type          string            `yaml:"type"`                     // oauth2 or token
+	TokenURL      string            `yaml:"token_url,omitempty"`      // oauth2: where the form is posted to
+	ClientID      string            `yaml:"client_id,omitempty"`      // oauth2: in the form; left out where it is empty
+	ClientSecret  string            `yaml:"client_secret,omitempty"`  // oauth2: in the form; left out where it is empty
+	Params        map[string]string `yaml:"params,omitempty"`         // oauth2: the rest of the form; an entry that is one name without a value is left out
+	JWT           *JWT              `yaml:"jwt,omitempty"`            // oauth2: makes the name ${jwt} for params
+	Rotates       string            `yaml:"rotates,omitempty"`        // oauth2: the secret setting that a refresh_token in an answer takes the place of
+	ExtraParams   string            `yaml:"extra_params,omitempty"`   // oauth2: the setting (a map) whose entries are added to the form
+	ExtraHeaders  string            `yaml:"extra_headers,omitempty"`  // oauth2: the setting (a map) whose entries are added to the headers of the form's request
+	RefreshMargin string            `yaml:"refresh_margin,omitempty"` // oauth2: how long before its end an access token is replaced
+	Token         string            `yaml:"token,omitempty"`          // token: the token itself
+	Scheme        string            `yaml:"scheme,omitempty"`         // token: the word before it in the header Authorization; Bearer where it is left out
 }
 
-// RateLimit is a budget of requests.
+// JWT is an assertion that is signed with a private key (RFC 7523), by which a
+// client shows who it is: made anew for each sign-in, with a jti of its own,
+// iat, and exp after its lifetime, by a clock that is set right where the
+// server's Date shows that this machine's is not. It is ${jwt} in the params of
+// its Auth.
+type JWT struct {
+	Key        string            `yaml:"key"`                  // RSA private key in PEM (PKCS #1 or PKCS #8)
+	Passphrase string            `yaml:"passphrase,omitempty"` // of a key that is encrypted
+	KeyID      string            `yaml:"key_id,omitempty"`     // kid in the header; left out where it is empty
+	Algorithm  string            `yaml:"algorithm,omitempty"`  // RS256 (which it is where it is left out), RS384 or RS512
+	Lifetime   Duration          `yaml:"lifetime,omitempty"`   // 45s where it is left out; some servers take a minute at most
+	Claims     map[string]string `yaml:"claims"`               // such as iss, sub and aud; an entry that is one name without a value is left out
+}
+
+// RateLimit is how fast to ask.
 type RateLimit struct {
-	PerSecond float64 `yaml:"requests_per_second"`
-	Burst     int     `yaml:"burst"`
+	PerSecond float64 `yaml:"requests_per_second"` // on average
+	Burst     int     `yaml:"burst"`               // at once, after a pause
+}
+
+// Budget names the headers by which answers say how much may still be asked, so
+// that requests slow down before the API refuses them. Either header holds both
+// numbers, used/limit, as in X-RateLimit: 17/2000; or remaining and limit hold
+// one each. With reset, what is left is spread over the time until then; without
+// it, requests become fewer as the limit comes near.
+type Budget struct {
+	Header    string `yaml:"header,omitempty"`    // used/limit
+	Limit     string `yaml:"limit,omitempty"`     // how many in all
+	Remaining string `yaml:"remaining,omitempty"` // how many are left
+	Reset     string `yaml:"reset,omitempty"`     // when there are as many as limit again: Unix seconds, seconds from now, or a date
 }
 
 // ErrorRule gives answers a class by what they say. The first rule that
@@ -99,7 +137,8 @@ type Source struct {
 	Kind    string   `yaml:"kind"`             // log: events, each for ever; state: findings, which change and vanish
 	Scopes  []string `yaml:"scopes,omitempty"` // permissions that the credential needs
 	Request Request  `yaml:"request"`          //
-	Records string   `yaml:"records"`          // where in an answer the array of records stands
+	Stream  *Stream  `yaml:"stream,omitempty"` // how new records are followed, where the API has a way of its own for that
+	Records string   `yaml:"records"`          // where in an answer the array of records stands; . where the answer is that array
 	Paging  Paging   `yaml:"paging"`           //
 	Window  Window   `yaml:"window"`           //
 	Record  Record   `yaml:"record"`           //
@@ -111,9 +150,9 @@ type Source struct {
 func (s *Source) FullName() string { return s.Product.ID + "/" + s.ID }
 
 // Request is what is sent for a page. Strings and keys may hold ${name}: a
-// setting, a derived name, or one of since, until, cursor, page_size and
-// time_field. An entry whose whole value is one name without a value is left
-// out, with the objects that this leaves empty kept.
+// setting, a derived name, or one of since, until, cursor, offset, page_size
+// and time_field. An entry whose whole value is one name without a value is
+// left out, with the objects that this leaves empty kept.
 type Request struct {
 	Method  string            `yaml:"method"`
 	Path    string            `yaml:"path,omitempty"`    // appended to the base URL
@@ -129,20 +168,38 @@ type GraphQL struct {
 	Variables map[string]any `yaml:"variables,omitempty"`
 }
 
-// Paging says how the pages of a slice follow each other.
+// Stream says how new records are followed by a position that the API gives,
+// and that nothing can be read out of, instead of a window of time: for APIs
+// where records that become visible late still come in such a stream. Older
+// records are read by the source's own request and its window.
+type Stream struct {
+	Request Request  `yaml:"request"`          // in place of the source's own: ${cursor} is the position, ${since} the time to begin at where there is none yet; ${until} has no value
+	Start   string   `yaml:"start,omitempty"`  // the cursor that asks for the present position; without it the first request has no cursor
+	Keeps   Duration `yaml:"keeps,omitempty"`  // for how long the API knows a position that is not used; 0: for ever
+	Ignore  []string `yaml:"ignore,omitempty"` // positions that say nothing: the one before stays
+}
+
+// Paging says how the pages of a slice follow each other: by a cursor, by the
+// URL of the next page (next_url or link), or by the number of records so far
+// (offset). A URL is followed on the API's own address only.
 type Paging struct {
-	Size    int    `yaml:"size"`             // records a page, unless the feed sets page_size
-	MaxSize int    `yaml:"max_size"`         //
-	Cursor  string `yaml:"cursor,omitempty"` // where the next page's cursor stands
-	More    string `yaml:"more,omitempty"`   // where a boolean says that there are more pages; else a cursor means so
-	Total   string `yaml:"total,omitempty"`  // where the number of records of the whole slice stands
-	Cap     int    `yaml:"cap,omitempty"`    // how many records one query yields at most; 0: no such limit
+	Size      int      `yaml:"size"`                 // records a page, unless the feed sets page_size
+	MaxSize   int      `yaml:"max_size"`             //
+	Cursor    string   `yaml:"cursor,omitempty"`     // where the next page's cursor stands, which is sent as ${cursor}
+	NextURL   string   `yaml:"next_url,omitempty"`   // where the URL of the next page stands, which is asked for as it is
+	Link      string   `yaml:"link,omitempty"`       // the relation by which the answer's Link header gives the URL of the next page: next
+	Offset    bool     `yaml:"offset,omitempty"`     // the next page is asked for by ${offset}, how many records of the slice have come so far
+	EndValues []string `yaml:"end_values,omitempty"` // cursors or URLs that mean that there is no next page, beside null and an empty text
+	End       string   `yaml:"end,omitempty"`        // what the last page is known by: no_cursor, that it has none (so where this is left out); empty, that it has no records, or the cursor by which it was asked for
+	More      string   `yaml:"more,omitempty"`       // where a boolean says that there are more pages, which then counts instead of end
+	Total     string   `yaml:"total,omitempty"`      // where the number of records of the whole slice stands
+	Cap       int      `yaml:"cap,omitempty"`        // how many records one query yields at most; 0: no such limit
 }
 
 // Window says how a source is asked for a stretch of time.
 type Window struct {
 	Fields    []string   `yaml:"fields"`              // the API's time fields; a slice is read once for each
-	Layout    string     `yaml:"layout"`              // Go time layout of since and until
+	Layout    string     `yaml:"layout"`              // of since and until: a Go time layout; or unix or unix_ms, seconds or milliseconds since 1970
 	Slack     Duration   `yaml:"slack"`               // how much wider to ask on both sides, as bounds may or may not be inclusive
 	Interval  Duration   `yaml:"interval"`            // between two readings of the live lane
 	Overlap   Duration   `yaml:"overlap"`             // read again each time
@@ -152,11 +209,14 @@ type Window struct {
 
 // Record says what makes a record itself.
 type Record struct {
-	ID      string   `yaml:"id"`                // path of the provider's id
+	ID      Paths    `yaml:"id"`                // path of the provider's id, or a list of paths: the first that has a value counts
 	Version []string `yaml:"version,omitempty"` // paths whose values, with the id, tell one state of a finding from the next
 	Time    []string `yaml:"time"`              // paths of the event time; the first that has one counts
 	Expect  []string `yaml:"expect,omitempty"`  // keys that every record has, if only with null: without them something is wrong
 }
+
+// Paths are written as a list of paths, or as one path.
+type Paths []string
 
 // Facts are what the vendor documents about a source.
 type Facts struct {

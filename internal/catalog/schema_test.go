@@ -24,10 +24,11 @@ func TestSchema(t *testing.T) {
 		Types: map[reflect.Type]schemagen.Schema{
 			reflect.TypeFor[Duration]():  {"type": "string", "pattern": `^([0-9]+d)?([0-9.]+(ns|us|µs|ms|s|m|h))*$`},
 			reflect.TypeFor[Condition](): {"type": "object", "minProperties": 1},
+			reflect.TypeFor[Paths]():     {"anyOf": []schemagen.Schema{{"type": "string"}, {"type": "array", "items": schemagen.Schema{"type": "string"}, "minItems": 1}}},
 			reflect.TypeFor[Expr]():      {"anyOf": []schemagen.Schema{{"type": "string"}, {"$ref": "#/$defs/expression"}}},
 		},
 		Words: map[string][]string{
-			"Setting.type": settingTypes, "Auth.type": authTypes, "ErrorRule.class": ruleClasses, "Source.kind": kinds, "Request.method": methods,
+			"Setting.type": settingTypes, "Auth.type": authTypes, "Paging.end": ends, "ErrorRule.class": ruleClasses, "Source.kind": kinds, "Request.method": methods,
 			"expression.as": as, "expression.case": {"lower", "upper"},
 		},
 	}

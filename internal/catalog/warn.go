@@ -23,8 +23,8 @@ type given struct {
 // meant.
 func warn(doc *strictyaml.Document, s *Source, all []given) {
 	top := place{doc.At()}
-	if s.Paging.More == "" && s.Paging.Total == "" {
-		top.at("paging").Mistake("neither more nor total says whether a page is the last one, so an answer that was cut short passes for the end; add one if the API has it")
+	if s.Paging.More == "" && s.Paging.Total == "" && s.Paging.End == "" && s.Paging.NextURL == "" && s.Paging.Link == "" {
+		top.at("paging").Mistake("neither more nor total says whether a page is the last one, so an answer that was cut short passes for the end; add one if the API has it, or end, which says what the last page is known by")
 	}
 	for _, g := range all {
 		root, _, _ := strings.Cut(g.field, ".")

@@ -117,9 +117,11 @@ func namesIn(p *catalog.Product, cases catalog.Cases) map[string]bool {
 // namesElsewhere are the settings that signing in and headers use.
 func namesElsewhere(p *catalog.Product) map[string]bool {
 	cases := catalog.Cases{}
-	texts := []string{p.Auth.TokenURL, p.Auth.ClientID, p.Auth.ClientSecret, p.Auth.Token, p.Auth.RefreshMargin}
-	texts = slices.AppendSeq(texts, maps.Values(p.Auth.Params))
-	texts = slices.AppendSeq(texts, maps.Values(p.Headers))
+	texts := slices.Collect(maps.Values(p.Headers))
+	for i := range p.Auth {
+		texts = append(texts, p.Auth[i].Texts()...)
+		cases = append(cases, catalog.Case{If: p.Auth[i].If})
+	}
 	for _, text := range texts {
 		cases = append(cases, catalog.Case{Value: text})
 	}

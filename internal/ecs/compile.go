@@ -87,7 +87,10 @@ func (b *builder) keys() {
 		return len(b.paths) - 1
 	}
 	rec := b.src.Record
-	b.m.id = add("record id", rec.ID)
+	for _, path := range rec.ID {
+		add("record id", path)
+	}
+	b.m.ids = len(b.paths)
 	b.m.version[0] = len(b.paths)
 	for _, path := range rec.Version {
 		add("record version", path)

@@ -55,7 +55,7 @@ type Mapper struct {
 	name    string         // wiz/audit
 	plan    *jsonscan.Plan // all paths of the mapping, those of keys first
 	keys    *jsonscan.Plan // the paths of Key only
-	id      int            // span of the id
+	ids     int            // how many of the first spans may hold the id
 	version [2]int         // spans of the version values: from, up to
 	time    expr           // the event time
 	parents []parent
@@ -142,7 +142,7 @@ func (m *Mapper) KeyOf(record []byte, found [][]byte) Key {
 // key is the key of the record that was scanned.
 func (st *state) key(record []byte) Key {
 	key := Key{UID: st.sum(record)}
-	if id := st.textOf(st.out[st.m.id]); len(id) > 0 {
+	if id := st.id(); len(id) > 0 {
 		key.ID = string(id)
 	}
 	for _, src := range st.m.time.from {
@@ -161,11 +161,30 @@ func (m *Mapper) state() *state {
 	return newState(m)
 }
 
+// rawID is the id of the record that was scanned: the first that has a value,
+// a single one if there is any.
+func (st *state) rawID() (raw []byte) {
+	for _, id := range st.out[:st.m.ids] {
+		if isEmpty(id) {
+			continue
+		}
+		if k := jsonscan.Kind(id); k != '{' && k != '[' {
+			return id
+		}
+		if raw == nil {
+			raw = id
+		}
+	}
+	return raw
+}
+
+func (st *state) id() []byte { return st.textOf(st.rawID()) }
+
 // sum is the UID of the record that was scanned: a hash of the source's name,
 // the id and the version values, or, where there is no id, the whole record.
 func (st *state) sum(record []byte) [16]byte {
 	st.buf = append(st.buf[:0], st.m.name...)
-	if id := st.textOf(st.out[st.m.id]); len(id) > 0 {
+	if id := st.id(); len(id) > 0 {
 		st.buf = appendPart(st.buf, 'i', id)
 		for _, raw := range st.out[st.m.version[0]:st.m.version[1]] {
 			value := st.textOf(raw)

@@ -36,7 +36,7 @@ func acme(mapping catalog.Mapping) *catalog.Source {
 	return &catalog.Source{
 		Product: &catalog.Product{ID: "acme"},
 		ID:      "events",
-		Record:  catalog.Record{ID: "id", Time: []string{"time"}},
+		Record:  catalog.Record{ID: catalog.Paths{"id"}, Time: []string{"time"}},
 		ECS:     mapping,
 	}
 }

@@ -137,7 +137,7 @@ func TestCompileErrors(t *testing.T) {
 		},
 		Related: map[string][]string{"ip": {"source.ip"}},
 	})
-	src.Record.ID = "a[].b"
+	src.Record.ID = catalog.Paths{"a[].b"}
 	_, err := ecs.Compile(src)
 	want := `compile the mapping of acme/events: record id: a[].b may lead to many values
 when[0]: a is compared with a value, a list of values, {exists: true} or {glob: pattern}

@@ -222,7 +222,7 @@ func ownTime(st *state, dst []byte) ([]byte, bool) {
 }
 
 func ownID(st *state, dst []byte) ([]byte, bool) {
-	raw := st.out[st.m.id]
+	raw := st.rawID()
 	if isEmpty(raw) {
 		st.say("event.id", nil, "the record has none")
 		return dst, false

@@ -8,14 +8,13 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/jsonscan"
@@ -66,7 +65,7 @@ func (c *Client) plan(source *catalog.Source) (*plan, error) {
 		source:  source.FullName(),
 		id:      source.ID,
 		records: source.Records,
-		ends:    source.Paging.More != "" || source.Paging.Total != "" || source.Paging.Cursor == "",
+		ends:    source.Paging.More != "" || source.Paging.Total != "" || source.Paging.Cursor == "" || source.Paging.End != "",
 		op:      c.opts.Name + "/" + source.ID + " page",
 		graphQL: spec.GraphQL != nil,
 		more:    source.Paging.More != "",
@@ -80,7 +79,7 @@ func (c *Client) plan(source *catalog.Source) (*plan, error) {
 		p.query = spec.Method + " " + spec.Path
 	}
 	paths := make([]jsonscan.Path, inRules, inRules+len(c.rules))
-	for i, text := range [inRules]string{source.Records, source.Paging.Cursor, source.Paging.More, source.Paging.Total, "data", "errors"} {
+	for i, text := range [inRules]string{source.Records, cmp.Or(source.Paging.Cursor, source.Paging.NextURL), source.Paging.More, source.Paging.Total, "data", "errors"} {
 		var err error
 		if paths[i], err = jsonscan.ParsePath(cmp.Or(text, nowhere)); err != nil {
 			return nil, &Error{Class: Permanent, Op: p.op, Err: err}
@@ -154,8 +153,8 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
-	err    error // why the body is not whole
-	look   *jsonscan.Plan
+	err    error    // why the body is not whole
+	from   *url.URL // where it was asked for
 }
 
 var errTooLarge = errors.New("the answer is too large")
@@ -171,7 +170,7 @@ func (c *Client) roundTrip(ctx context.Context, p *plan, req *http.Request, r Re
 		}
 		return nil, &Error{Class: Retry, Err: c.failure(ctx, req.Context(), err)}
 	}
-	a := answer{status: resp.StatusCode, header: resp.Header, look: r.Look}
+	a := answer{status: resp.StatusCode, header: resp.Header, from: req.URL}
 	limit := c.opts.HTTP.MaxBody
 	if statusClass(a.status) != OK {
 		limit = min(limit, mostErrorBody)
@@ -180,7 +179,7 @@ func (c *Client) roundTrip(ctx context.Context, p *plan, req *http.Request, r Re
 	if a.err != nil && !errors.Is(a.err, errTooLarge) {
 		a.err = c.failure(ctx, req.Context(), a.err)
 	}
-	page, failure := c.judge(p, a, cmp.Or(r.Size, r.Source.Paging.Size))
+	page, failure := c.judge(p, a, &r)
 	if failure == nil {
 		p.size.Store(int64(len(a.body)))
 		page.release = func() { c.keep(a.body) }
@@ -238,14 +237,13 @@ func readBody(resp *http.Response, limit, last int64, buf []byte) ([]byte, error
 	}
 }
 
-// judge gives an answer its class, and the page where there is one; size is how
-// many records were asked for.
-func (c *Client) judge(p *plan, a answer, size int) (*Page, *Error) {
+// judge gives an answer its class, and the page where there is one.
+func (c *Client) judge(p *plan, a answer, r *Request) (*Page, *Error) {
 	found := make([][]byte, inRules+len(c.rules))
 	var records, looked [][]byte
 	valid := false
 	if a.err == nil {
-		if records, looked, valid = p.scan.Elements(a.body, found, inRecords, a.look); !valid {
+		if records, looked, valid = p.scan.Elements(a.body, found, inRecords, r.Look); !valid {
 			clear(found)
 		}
 	}
@@ -268,7 +266,7 @@ func (c *Client) judge(p *plan, a answer, size int) (*Page, *Error) {
 	case !valid:
 		return nil, &Error{Class: Retry, Status: a.status, Err: notJSON(a)}
 	}
-	page, failure := p.page(a, found, records, size)
+	page, failure := p.page(a, found, records, r)
 	if failure == nil {
 		page.found = looked
 	}
@@ -295,7 +293,7 @@ func (c *Client) classify(status int, found [][]byte) (Class, *rule) {
 
 // page reads the page in an answer in which status and rules see no error, out
 // of what the plan's scan found.
-func (p *plan) page(a answer, found, records [][]byte, size int) (*Page, *Error) {
+func (p *plan) page(a answer, found, records [][]byte, r *Request) (*Page, *Error) {
 	bad := func(class Class, format string, args ...any) (*Page, *Error) {
 		return nil, &Error{Class: class, Status: a.status, Message: apiMessage(a.body, a.header), Err: fmt.Errorf(format, args...)}
 	}
@@ -314,27 +312,16 @@ func (p *plan) page(a answer, found, records [][]byte, size int) (*Page, *Error)
 	default:
 		return bad(Retry, "the answer's records at %s are no list", p.records)
 	}
-	if cursor := found[inCursor]; cursor != nil && string(cursor) != "null" && string(cursor) != `""` {
-		page.Cursor = jsontext.Value(slices.Clone(cursor)) // it outlives the page
-	}
-	page.More = page.Cursor != nil
-	if !p.ends && found[inCursor] == nil && size > 0 && len(records) >= size {
-		// A full page without a word on the next one, not even null: whether that
-		// is the end cannot be told, so it is not taken for it.
-		page.More = true
-	}
-	if p.more {
-		switch string(found[inMore]) {
-		case "true":
-			page.More = true
-		case "false":
-			page.More = false
-		default:
-			return bad(Retry, "the answer does not say whether there are more pages")
-		}
-	}
 	if raw := found[inTotal]; raw != nil {
 		page.Total = number(raw)
+	}
+	if err := p.follow(page, a, found, r); err != nil {
+		class := Retry
+		var elsewhere *originError
+		if errors.As(err, &elsewhere) {
+			class = Permanent
+		}
+		return bad(class, "%w", err)
 	}
 	return page, nil
 }

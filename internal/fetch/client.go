@@ -67,10 +67,10 @@ func New(o Options) (*Client, error) {
 	if o.UserAgent == "" {
 		o.UserAgent = "trawl"
 	}
-	switch o.Product.Auth.Type {
-	case authClientCredentials, authBearer:
-	default:
-		return fail(fmt.Errorf("auth type %q of product %s is neither %s nor %s", o.Product.Auth.Type, o.Product.ID, authClientCredentials, authBearer))
+	for _, auth := range o.Product.Auth {
+		if auth.Type != authOAuth2 && auth.Type != authToken {
+			return fail(fmt.Errorf("auth type %q of product %s is neither %s nor %s", auth.Type, o.Product.ID, authOAuth2, authToken))
+		}
 	}
 	transport, err := newTransport(o.HTTP)
 	if err != nil {
@@ -130,6 +130,7 @@ func (c *Client) Budget() Budget { return c.budget.state() }
 // Request asks for one page of a source.
 type Request struct {
 	Source       *catalog.Source
+	Stream       bool           // by the source's Stream, which is not nil then: Cursor is the position to go on from; nil: Stream.Start, or, where that is empty, Since
 	Since, Until time.Time      // as they are sent; zero ones are left out
 	Field        string         // one of the source's Window.Fields; empty: the first
 	Cursor       jsontext.Value // of this page, exactly as received; nil: the first page
@@ -142,8 +143,9 @@ type Request struct {
 // Page is what one answer holds.
 type Page struct {
 	Records [][]byte       // raw, exactly as received; all alias one buffer
-	Cursor  jsontext.Value // of the next page, raw; nil: none was given
-	More    bool           // there are more pages; true without a cursor is the API's mistake
+	Cursor  jsontext.Value // of the next page, raw; nil: none was given. Of a stream, the position to go on from: the request's own where the answer gives none that says something
+	More    bool           // there are more pages; true without a cursor is the API's mistake. Of a stream: asking again at once makes sense
+	Moved   bool           // Cursor is another than the request's
 	Total   int            // records of the whole slice, as the API counts them; -1: it does not say
 	Fetched time.Time      // when the answer was read
 	Bytes   int            // of the answer, unpacked
@@ -239,8 +241,8 @@ func (c *Client) ask(ctx context.Context, s *session, p *plan, r Request) (*Page
 	e.Op = p.op
 	switch e.Class {
 	case Auth:
-		tokenURL, _ := c.names(s).expand(c.opts.Product.Auth.TokenURL)
-		e.Advice = c.credential(tokenURL, s.base, r.Source)
+		tokenURL, _ := c.names(s).expand(s.auth.TokenURL)
+		e.Advice = c.credential(s.auth, tokenURL, s.base, r.Source)
 	case Forbidden:
 		e.Advice = c.opts.Product.Advice[string(Forbidden)]
 		if scopes := r.Source.Scopes; len(scopes) > 0 {

@@ -32,7 +32,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		page, failure := c.judge(p, answer{status: status, header: http.Header{}, body: body}, 500)
+		page, failure := c.judge(p, answer{status: status, header: http.Header{}, body: body}, &Request{Source: audit(), Size: 500})
 		if (page == nil) == (failure == nil) {
 			t.Fatalf("page %v, error %v", page, failure)
 		}
@@ -142,7 +142,7 @@ func BenchmarkAnswer(b *testing.B) {
 		if a.body, a.err = readBody(resp, defaultMaxBody, 0, nil); a.err != nil {
 			b.Fatal(a.err)
 		}
-		page, failure := c.judge(p, a, 500)
+		page, failure := c.judge(p, a, &Request{Source: audit(), Size: 500})
 		if failure != nil || len(page.Records) != 500 {
 			b.Fatal(failure)
 		}

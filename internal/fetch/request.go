@@ -29,7 +29,7 @@ var asIs = json.JoinOptions(
 
 // request builds what is sent for a page.
 func (c *Client) request(ctx context.Context, s *session, r Request) (*http.Request, error) {
-	spec := r.Source.Request
+	spec := r.spec()
 	n := c.names(s)
 	n.own = own(r)
 	target, err := c.target(n, s.base, r)
@@ -68,6 +68,14 @@ func (c *Client) request(ctx context.Context, s *session, r Request) (*http.Requ
 	return req, nil
 }
 
+// spec is what the catalogue says of the request.
+func (r *Request) spec() *catalog.Request {
+	if r.Stream {
+		return &r.Source.Stream.Request
+	}
+	return &r.Source.Request
+}
+
 // own are the names that a request has beside the settings.
 func own(r Request) map[string]any {
 	m := map[string]any{"page_size": pageSize(r)}
@@ -79,13 +87,18 @@ func own(r Request) map[string]any {
 		m["time_field"] = field
 	}
 	if !r.Since.IsZero() {
-		m["since"] = r.Since.UTC().Format(r.Source.Window.Layout)
+		m["since"] = r.Source.Window.Format(r.Since)
 	}
 	if !r.Until.IsZero() {
-		m["until"] = r.Until.UTC().Format(r.Source.Window.Layout)
+		m["until"] = r.Source.Window.Format(r.Until)
 	}
-	if r.Cursor != nil {
+	switch {
+	case r.Source.Paging.Offset:
+		m["offset"] = offset(r.Cursor)
+	case r.Cursor != nil:
 		m["cursor"] = r.Cursor
+	case r.Stream && r.Source.Stream.Start != "":
+		m["cursor"] = r.Source.Stream.Start
 	}
 	return m
 }
@@ -103,7 +116,7 @@ func pageSize(r Request) int {
 
 // target is the URL of a page.
 func (c *Client) target(n *names, base string, r Request) (string, error) {
-	spec := r.Source.Request
+	spec := r.spec()
 	path, err := catalog.Expand(spec.Path, func(name string) (string, bool) {
 		value, ok := n.lookup(name)
 		return url.PathEscape(value), ok
@@ -117,6 +130,13 @@ func (c *Client) target(n *names, base string, r Request) (string, error) {
 	u, err := url.Parse(base)
 	if err != nil {
 		return "", fmt.Errorf("build URL: %w", c.scrub.cause(err))
+	}
+	if r.Cursor != nil && byURL(&r.Source.Paging) {
+		next, err := nextURL(u, r.Cursor)
+		if err != nil {
+			return "", err
+		}
+		return next.String(), nil
 	}
 	query := u.Query()
 	for key, text := range spec.Query {
@@ -157,7 +177,7 @@ func (c *Client) target(n *names, base string, r Request) (string, error) {
 
 // graphQLBody is the query with its variables, the feed's filter among them.
 func graphQLBody(n *names, r Request) ([]byte, error) {
-	spec := r.Source.Request
+	spec := r.spec()
 	built, _, err := n.substitute(spec.GraphQL.Variables)
 	if err != nil {
 		return nil, fmt.Errorf("build variables: %w", err)
@@ -224,7 +244,7 @@ func (n *names) substitute(v any) (_ any, keep bool, err error) {
 
 // addFilter merges the feed's filter into the variable that takes it.
 func addFilter(variables map[string]any, r Request) error {
-	name := r.Source.Request.Filter
+	name := r.spec().Filter
 	if name == "" {
 		return fmt.Errorf("filter: %s takes none", r.Source.FullName())
 	}

@@ -154,7 +154,7 @@ func restProduct() *catalog.Product {
 		},
 		BaseURL: catalog.Cases{{Value: "https://${tenant}.test/api"}},
 		Headers: map[string]string{"X-Org": "${org}", "X-Kind": "k-${kind}"},
-		Auth:    catalog.Auth{Type: "bearer", Token: "${token}"},
+		Auth:    []catalog.Auth{{Type: authToken, Token: "${token}"}},
 	}
 	p.Sources = map[string]*catalog.Source{"events": {
 		Product: p, ID: "events",

@@ -1,13 +1,13 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -18,141 +18,30 @@ import (
 
 // The ways to sign in that a product may name.
 const (
-	authClientCredentials = "oauth2_client_credentials"
-	authBearer            = "bearer"
+	authOAuth2 = "oauth2"
+	authToken  = "token"
+
+	defaultScheme = "Bearer"
 )
-
-// mostRenewalWait is how long a token that could not be renewed, but is still
-// good, is used before the next try.
-const mostRenewalWait = time.Minute
-
-// session is what a sign-in gives. It never changes.
-type session struct {
-	header string    // value of Authorization
-	renew  time.Time // when to sign in again; zero: when the token is refused
-	ends   time.Time // of the token; zero: not known
-	base   string    // address of the API
-	claim  func(name string) (string, bool)
-}
-
-// sessions keeps the current session and lets one goroutine at a time get a
-// new one, for all.
-type sessions struct {
-	mu      sync.Mutex
-	current *session
-	flight  *flight // the sign-in under way; nil: none
-}
-
-type flight struct {
-	done chan struct{} // closed at its end
-	err  error         // set before; nil: there is a new session
-}
-
-// session gives the current session, after signing in if there is none, if its
-// time has come, or if it is the one that the API refused.
-func (c *Client) session(ctx context.Context, refused *session) (*session, error) {
-	for {
-		c.sessions.mu.Lock()
-		s := c.sessions.current
-		if s != nil && s != refused && (s.renew.IsZero() || time.Now().Before(s.renew)) {
-			c.sessions.mu.Unlock()
-			return s, nil
-		}
-		f := c.sessions.flight
-		if f == nil {
-			f = &flight{done: make(chan struct{})}
-			c.sessions.flight = f
-			c.sessions.mu.Unlock()
-			return c.renew(ctx, f, s, s == refused)
-		}
-		c.sessions.mu.Unlock()
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%s: %w", c.signInOp(), ctx.Err())
-		case <-f.done:
-		}
-		// A sign-in that its own caller called off says nothing: go round again.
-		var refusal *Error
-		if errors.As(f.err, &refusal) {
-			return nil, f.err
-		}
-	}
-}
-
-// renew signs in, for all that wait for the flight. An old session that the
-// API has not refused goes on being used for as long as its token lives, where
-// signing in fails for a passing reason.
-func (c *Client) renew(ctx context.Context, f *flight, old *session, refused bool) (*session, error) {
-	usable := old != nil && !refused && time.Now().Before(old.ends)
-	s, err := c.signIn(ctx, usable)
-	var failure *Error
-	if usable && errors.As(err, &failure) && (failure.Class == Retry || failure.Class == Throttle) {
-		kept := *old
-		kept.renew = time.Now().Add(min(time.Until(old.ends)/4, mostRenewalWait))
-		s, err = &kept, nil
-	}
-	c.sessions.mu.Lock()
-	defer c.sessions.mu.Unlock()
-	if err == nil {
-		c.sessions.current = s
-	}
-	f.err = err
-	c.sessions.flight = nil
-	close(f.done)
-	return s, err
-}
-
-// outdate has the next request sign in, if this is still the current session.
-func (c *Client) outdate(s *session) {
-	c.sessions.mu.Lock()
-	defer c.sessions.mu.Unlock()
-	if c.sessions.current == s {
-		old := *s
-		old.renew = time.Now()
-		c.sessions.current = &old
-	}
-}
-
-// signIn signs in, trying again while that makes sense, or once only.
-func (c *Client) signIn(ctx context.Context, once bool) (*session, error) {
-	t := tries{most: c.opts.Tries}
-	for attempt := 1; ; attempt++ {
-		begun := time.Now()
-		s, failure := c.exchange(ctx)
-		if failure == nil {
-			return s, nil
-		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%s: %w", c.signInOp(), ctx.Err())
-		}
-		wait, again := t.next(failure, time.Since(begun))
-		again = again && !once
-		c.warn(ctx, failure, nil, attempt, wait, again)
-		if !again {
-			return nil, failure
-		}
-		if err := sleep(ctx, wait); err != nil {
-			return nil, fmt.Errorf("%s: %w", c.signInOp(), err)
-		}
-	}
-}
-
-func (c *Client) signInOp() string { return c.opts.Name + " sign-in" }
 
 // exchange gives the credential for a token, once.
 func (c *Client) exchange(ctx context.Context) (*session, *Error) {
 	n := c.names(nil)
-	c.learnSecrets(n)
-	s := &session{}
+	auth, err := c.opts.Product.SignIn(n.lookup)
+	if err = n.reason(err); err != nil {
+		return nil, c.unreadable(err)
+	}
+	c.learnSecrets(n, auth)
+	s := &session{auth: auth}
 	var token string
 	var failure *Error
-	switch c.opts.Product.Auth.Type {
-	case authBearer:
-		token, failure = c.bearer(n)
-		s.header = "Bearer " + token
+	switch auth.Type {
+	case authToken:
+		token, failure = c.token(n, auth)
+		s.header = cmp.Or(auth.Scheme, defaultScheme) + " " + token
 	default:
 		var t *oauth2.Token
-		if t, failure = c.clientCredentials(ctx, n); failure == nil {
+		if t, failure = c.grant(ctx, n, auth); failure == nil {
 			token = t.AccessToken
 			s.header = t.Type() + " " + token
 			s.ends = t.Expiry
@@ -164,11 +53,10 @@ func (c *Client) exchange(ctx context.Context) (*session, *Error) {
 	c.scrub.add(token)
 	s.claim = claims(token)
 	n.claim = s.claim
-	var err error
 	if s.base, err = c.base(n); err != nil {
 		return nil, c.fail(&Error{Class: Permanent, Op: c.signInOp(), Err: err, Advice: c.baseAdvice()})
 	}
-	if s.renew, err = c.renewal(n, s.ends); err != nil {
+	if s.renew, err = c.renewal(n, auth, s.ends); err != nil {
 		return nil, c.fail(&Error{Class: Permanent, Op: c.signInOp(), Err: err})
 	}
 	return s, nil
@@ -177,13 +65,13 @@ func (c *Client) exchange(ctx context.Context) (*session, *Error) {
 // renewal is when to replace a token: a margin before its end, where that
 // leaves it some life. A token that names no end, or one in the past, is used
 // until it is refused.
-func (c *Client) renewal(n *names, ends time.Time) (time.Time, error) {
+func (c *Client) renewal(n *names, auth *catalog.Auth, ends time.Time) (time.Time, error) {
 	now := time.Now()
 	life := ends.Sub(now)
 	if ends.IsZero() || life <= 0 {
 		return time.Time{}, nil
 	}
-	text, ok, err := n.optional(c.opts.Product.Auth.RefreshMargin)
+	text, ok, err := n.optional(auth.RefreshMargin)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -191,7 +79,7 @@ func (c *Client) renewal(n *names, ends time.Time) (time.Time, error) {
 	if ok && text != "" {
 		d, err := catalog.ParseDuration(text)
 		if err != nil {
-			return time.Time{}, fmt.Errorf("%s: %w", strings.Join(settingsIn(c.opts.Product, c.opts.Product.Auth.RefreshMargin), ", "), err)
+			return time.Time{}, fmt.Errorf("%s: %w", strings.Join(settingsIn(c.opts.Product, auth.RefreshMargin), ", "), err)
 		}
 		margin = d.Std()
 	}
@@ -201,8 +89,9 @@ func (c *Client) renewal(n *names, ends time.Time) (time.Time, error) {
 	return ends.Add(-margin), nil
 }
 
-func (c *Client) bearer(n *names) (string, *Error) {
-	token, err := n.expand(c.opts.Product.Auth.Token)
+// token is the one that the settings hold.
+func (c *Client) token(n *names, auth *catalog.Auth) (string, *Error) {
+	token, err := n.expand(auth.Token)
 	if err == nil && token == "" {
 		err = errors.New("the token is empty")
 	}
@@ -212,19 +101,19 @@ func (c *Client) bearer(n *names) (string, *Error) {
 	return token, nil
 }
 
-// clientCredentials signs in as OAuth 2 (RFC 6749, section 4.4) says, with the
-// credential in the form.
-func (c *Client) clientCredentials(ctx context.Context, n *names) (*oauth2.Token, *Error) {
-	auth := c.opts.Product.Auth
+// grant posts the form of an OAuth 2 grant (RFC 6749, section 4) with the
+// credential in it.
+func (c *Client) grant(ctx context.Context, n *names, auth *catalog.Auth) (*oauth2.Token, *Error) {
 	cfg := clientcredentials.Config{AuthStyle: oauth2.AuthStyleInParams, EndpointParams: url.Values{}}
 	for _, part := range []struct {
 		to   *string
 		text string
 	}{{&cfg.TokenURL, auth.TokenURL}, {&cfg.ClientID, auth.ClientID}, {&cfg.ClientSecret, auth.ClientSecret}} {
-		var err error
-		if *part.to, err = n.expand(part.text); err != nil {
+		value, _, err := n.optional(part.text)
+		if err != nil {
 			return nil, c.unreadable(err)
 		}
+		*part.to = value
 	}
 	for name, text := range auth.Params {
 		value, ok, err := n.optional(text)
@@ -261,7 +150,7 @@ func (c *Client) clientCredentials(ctx context.Context, n *names) (*oauth2.Token
 		e.Advice = fmt.Sprintf("there is no sign-in at %s: check the path of %s of connection %s; the credential was not looked at",
 			address(cfg.TokenURL), strings.Join(settingsIn(c.opts.Product, auth.TokenURL), ", "), c.opts.Name)
 	case e.Class == Auth:
-		e.Advice = c.credential(cfg.TokenURL, "", nil)
+		e.Advice = c.credential(auth, cfg.TokenURL, "", nil)
 	case e.Class == Retry && e.Status == 0:
 		e.Advice = c.unreachable(cfg.TokenURL, settingsIn(c.opts.Product, auth.TokenURL))
 	default:
@@ -308,8 +197,7 @@ func (c *Client) unreadable(err error) *Error {
 
 // credential is the advice about a refused credential: the product's own, and
 // which credential, sent where. api is empty where the sign-in itself failed.
-func (c *Client) credential(tokenURL, api string, source *catalog.Source) string {
-	auth := c.opts.Product.Auth
+func (c *Client) credential(auth *catalog.Auth, tokenURL, api string, source *catalog.Source) string {
 	var parts []string
 	if advice := c.opts.Product.Advice[string(Auth)]; advice != "" {
 		parts = append(parts, advice)
@@ -330,7 +218,7 @@ func (c *Client) credential(tokenURL, api string, source *catalog.Source) string
 }
 
 // learnSecrets makes known what must not be shown.
-func (c *Client) learnSecrets(n *names) {
+func (c *Client) learnSecrets(n *names, auth *catalog.Auth) {
 	for name, setting := range c.opts.Product.Settings {
 		if !setting.Secret {
 			continue
@@ -339,7 +227,6 @@ func (c *Client) learnSecrets(n *names) {
 			c.scrub.add(value)
 		}
 	}
-	auth := c.opts.Product.Auth
 	for _, extra := range []string{auth.ExtraParams, auth.ExtraHeaders} {
 		for _, value := range c.extra(extra) {
 			c.scrub.add(value)

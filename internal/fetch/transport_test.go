@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/trawlsec/trawl/internal/catalog"
 )
 
 // serve starts a real server: page answers page requests, token requests get a token.
@@ -335,7 +337,7 @@ func TestCAFile(t *testing.T) {
 func TestUnknownAuth(t *testing.T) {
 	t.Parallel()
 	p := *wiz()
-	p.Auth.Type = "magic"
+	p.Auth = []catalog.Auth{{Type: "magic"}}
 	if _, err := New(Options{Name: "c", Product: &p}); err == nil || !strings.Contains(err.Error(), `auth type "magic"`) {
 		t.Error(err)
 	}
