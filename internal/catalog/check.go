@@ -29,6 +29,7 @@ var (
 	methods      = []string{"GET", "POST"}
 	pageNames    = []string{"since", "until", "cursor", "offset", "page_size", "time_field"} // what a request may also use in ${}
 	streamNames  = []string{"since", "cursor", "page_size"}                                  // what a stream's request may
+	nestedNames  = []string{"id", "cursor", "page_size"}                                     // and one for a list within a record
 )
 
 func checkProduct(doc *strictyaml.Document, folder string, p *Product) {
@@ -89,7 +90,7 @@ func (p *Product) names() []string {
 
 func checkSetting(at place, name string, s Setting) {
 	at.isName(name)
-	if slices.Contains(pageNames, name) || name == jwtName {
+	if slices.Contains(pageNames, name) || slices.Contains(nestedNames, name) || name == jwtName {
 		at.Mistake("requests use this name themselves; take another")
 	}
 	if s.Type != "" {

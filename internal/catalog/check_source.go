@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trawlsec/trawl/internal/jsonscan"
 	"github.com/trawlsec/trawl/internal/strictyaml"
 )
 
@@ -27,6 +28,9 @@ func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) [
 	}
 	top.at("records").jsonPath(s.Records)
 	checkPaging(top.at("paging"), s)
+	for i, n := range s.Nested {
+		checkNested(top.at("nested", strconv.Itoa(i)), n, slices.Clone(names), sound)
+	}
 	checkWindow(top.at("window"), s.Window)
 	if len(s.Record.ID) == 0 {
 		top.at("record", "id").Mistake("needs at least one path")
@@ -103,7 +107,7 @@ func checkPaging(at place, s *Source) {
 	if p.Cap < 0 || (p.Cap > 0 && p.Cap < p.Size) {
 		at.at("cap").Mistake("must be at least size, %d, or left out where there is no such limit", p.Size)
 	}
-	for key, path := range map[string]string{"cursor": p.Cursor, "next_url": p.NextURL, "more": p.More, "total": p.Total} {
+	for key, path := range map[string]string{"cursor": p.Cursor, "next_url": p.NextURL, "more": p.More, "total": p.Total, "capped": p.Capped} {
 		at.at(key).jsonPath(path)
 	}
 	at.at("end").isOneOf(p.End, ends)
@@ -130,6 +134,27 @@ func checkPaging(at place, s *Source) {
 	}
 	if (p.NextURL != "" || p.Link != "") && (s.Request.Method != "GET" || s.Request.GraphQL != nil) {
 		at.at(ways[0]).Mistake("the URL of a page is asked for with GET, so the request's method has to be GET")
+	}
+}
+
+func checkNested(at place, n Nested, names []string, sound bool) {
+	if sound {
+		checkRequest(at.at("request"), n.Request, append(names, nestedNames...))
+	}
+	if n.Request.Filter != "" {
+		at.at("request", "filter").Mistake("a feed's filter is for the records, not for lists within them; take it out")
+	}
+	for key, path := range map[string]string{"at": n.At, "in": n.In, "records": n.Records, "cursor": n.Cursor, "more": n.More} {
+		at.at(key).jsonPath(path)
+		if p, err := jsonscan.ParsePath(path); path == "." || err == nil && p.Many() {
+			at.at(key).Mistake("must lead to one place below another, as in pageInfo.hasNextPage")
+		}
+	}
+	if n.Size < 1 {
+		at.at("size").Mistake("must be at least 1")
+	}
+	if n.Most < n.Size {
+		at.at("most").Mistake("must be at least size, %d", n.Size)
 	}
 }
 
@@ -183,7 +208,7 @@ var ownFields = []string{"event.original", "event.created", "event.ingested", "e
 // mappingCheck checks a mapping and gathers the fields that it sets.
 type mappingCheck struct {
 	place
-	tables  map[string]map[string]string
+	tables  Tables
 	leaves  map[string]place // fields with a value of their own → one place that sets it
 	objects map[string]bool  // fields that are filled with several below them
 	given   []given

@@ -215,6 +215,7 @@ func loadProduct(folder string, files map[string]file) (product *Product, mistak
 			source.Dir = filepath.Dir(f.name)
 		}
 		if doc.Root().Kind() == strictyaml.Map {
+			source.ECS.Tables = source.ECS.Tables.with(product.Tables)
 			fields := checkSource(doc, strings.TrimSuffix(name, ".yaml"), source, sound)
 			wrong := len(doc.Mistakes())
 			warn(doc, source, fields)

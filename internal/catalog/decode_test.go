@@ -2,6 +2,7 @@ package catalog_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -105,6 +106,11 @@ func TestLoadMistakes(t *testing.T) {
 		{"records", s, "records: data.items", "records: data..items", `17:10: records: path "data..items":`},
 		{"sizes", s, "max_size: 1000", "max_size: 10", `21:13: paging.max_size: must be at least size, 100`},
 		{"cap", s, "cap: 5000", "cap: 5", `25:8: paging.cap: must be at least size, 100, or left out where there is no such limit`},
+		{"capped", s, "total: total", "total: total\n  capped: 'a['", `25:11: paging.capped: path "a[":`},
+		{"nested name", s, "window:", nested("${time_field}", "items", 10, 100), `31:13: nested.0.request.path: nothing is called ${time_field}; known: api_url, cursor, host, id, page_size, patience, place, token, zone`},
+		{"nested many", s, "window:", nested("${id}", "items[]", 10, 100), `33:14: nested.0.records: must lead to one place below another, as in pageInfo.hasNextPage`},
+		{"nested size", s, "window:", nested("${id}", "items", 0, 100), `36:11: nested.0.size: must be at least 1`},
+		{"nested most", s, "window:", nested("${id}", "items", 10, 5), `37:11: nested.0.most: must be at least size, 10`},
 		{"layout", s, "2006-01-02T15:04:05Z07:00", "2006-01-02", `29:11: window.layout: "2006-01-02" is neither unix nor unix_ms, nor a Go time layout down to the second, as in 2006-01-02T15:04:05Z07:00`},
 		{"fields", s, "fields: [created]", "fields: []", `28:11: window.fields: needs at least one of the API's time fields`},
 		{"duration", s, "interval: 5m", "interval: 5 minutes", `31:13: window.interval: "5 minutes" is not a duration; write 30s, 5m, 24h or 180d`},
@@ -145,6 +151,45 @@ func TestLoadMistakes(t *testing.T) {
 			}
 			t.Errorf("got\n%v\nwant\n%s", mistakes, want)
 		})
+	}
+}
+
+// nested is a list within a record, to stand before the window.
+func nested(path, records string, size, most int) string {
+	return fmt.Sprintf(`nested:
+  - at: parts
+    request:
+      method: GET
+      path: "/v1/%s"
+    in: data
+    records: %q
+    cursor: next
+    more: has_more
+    size: %d
+    most: %d
+window:`, path, records, size, most)
+}
+
+// TestTables: a product's tables are there for all its sources, and a source's
+// own table counts before one of the same name.
+func TestTables(t *testing.T) {
+	t.Parallel()
+	cat, err := catalog.Load(catalog.Dir("testdata"), fstest.MapFS{
+		"acme/product.yaml": {Data: edited(t, "product.yaml", "headers:", "tables: {levels: {HIGH: x}, colours: {RED: red}}\nheaders:")},
+		"acme/events.yaml":  {Data: edited(t, "events.yaml", "event.action: action", "event.action: {from: [action], table: colours}")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := cat.Source("acme/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(catalog.Tables{"levels": {"HIGH": "high"}, "colours": {"RED": "red"}}, source.ECS.Tables); diff != "" {
+		t.Error(diff)
+	}
+	if got := source.Product.Tables["levels"]["HIGH"]; got != "x" {
+		t.Errorf("the product's table has become %q", got)
 	}
 }
 

@@ -1,16 +1,31 @@
 package catalog
 
+import "maps"
+
 // Mapping says how a record becomes an ECS document. Where several parts give
 // the same field, the first that has a value wins, in the order When, Lookups,
 // Fields, Constants.
 type Mapping struct {
-	When      []Block                      `yaml:"when,omitempty"`      // parts for some records only
-	Lookups   []Lookup                     `yaml:"lookups,omitempty"`   // fields decided by the value of another
-	Fields    map[string]Expr              `yaml:"fields,omitempty"`    // document field → where it comes from
-	Constants map[string]any               `yaml:"constants,omitempty"` // document field → its value (a string, number, boolean or list of strings)
-	Related   map[string][]string          `yaml:"related,omitempty"`   // related.<key> → document fields whose values it gathers
-	Tables    map[string]map[string]string `yaml:"tables,omitempty"`    // named tables for Expr.Table
-	Nulls     []string                     `yaml:"nulls,omitempty"`     // texts by which the product says that there is no value: unknown, None
+	When      []Block             `yaml:"when,omitempty"`      // parts for some records only
+	Lookups   []Lookup            `yaml:"lookups,omitempty"`   // fields decided by the value of another
+	Fields    map[string]Expr     `yaml:"fields,omitempty"`    // document field → where it comes from
+	Constants map[string]any      `yaml:"constants,omitempty"` // document field → its value (a string, number, boolean or list of strings)
+	Related   map[string][]string `yaml:"related,omitempty"`   // related.<key> → document fields whose values it gathers
+	Tables    Tables              `yaml:"tables,omitempty"`    // for Expr.Table, besides the product's; of two with one name this one counts
+	Nulls     []string            `yaml:"nulls,omitempty"`     // texts by which the product says that there is no value: unknown, None
+}
+
+// Tables are tables for Expr.Table, by name: value of a record → value of a document.
+type Tables map[string]map[string]string
+
+// with adds the tables that t has none of the name of.
+func (t Tables) with(more Tables) Tables {
+	if len(more) == 0 {
+		return t
+	}
+	all := maps.Clone(more)
+	maps.Copy(all, t)
+	return all
 }
 
 // Block holds fields for the records that meet a condition.

@@ -22,6 +22,7 @@ type Product struct {
 	Errors   []ErrorRule        `yaml:"errors,omitempty"`  // what the API's own error texts and codes mean
 	Advice   map[string]string  `yaml:"advice,omitempty"`  // error class → what a person should check
 	Links    []Link             `yaml:"links,omitempty"`   // where these facts come from
+	Tables   Tables             `yaml:"tables,omitempty"`  // for the mappings of all its sources
 	Order    []string           `yaml:"-"`                 // the names of the settings as product.yaml lists them
 	Sources  map[string]*Source `yaml:"-"`                 // by the second half of their names: audit
 }
@@ -140,6 +141,7 @@ type Source struct {
 	Stream  *Stream  `yaml:"stream,omitempty"` // how new records are followed, where the API has a way of its own for that
 	Records string   `yaml:"records"`          // where in an answer the array of records stands; . where the answer is that array
 	Paging  Paging   `yaml:"paging"`           //
+	Nested  []Nested `yaml:"nested,omitempty"` // lists within a record that have pages of their own
 	Window  Window   `yaml:"window"`           //
 	Record  Record   `yaml:"record"`           //
 	Facts   Facts    `yaml:"facts"`            // retention, latency, licensing, as documented
@@ -194,6 +196,22 @@ type Paging struct {
 	More      string   `yaml:"more,omitempty"`       // where a boolean says that there are more pages, which then counts instead of end
 	Total     string   `yaml:"total,omitempty"`      // where the number of records of the whole slice stands
 	Cap       int      `yaml:"cap,omitempty"`        // how many records one query yields at most; 0: no such limit
+	Capped    string   `yaml:"capped,omitempty"`     // where a boolean says that a query matches more than it yields
+}
+
+// Nested is a list within a record that has pages of its own. The record holds
+// the first; the others are asked for and put behind it, so that the record has
+// the whole list, and says of it what the last page did. Records, Cursor and
+// More lead from the page of the list, wherever that stands.
+type Nested struct {
+	At      string  `yaml:"at"`      // where the page of the list stands in a record: triggeringEvents
+	Request Request `yaml:"request"` // asks for another page; it has the names ${id} (of the record), ${cursor} and ${page_size}
+	In      string  `yaml:"in"`      // where the page of the list stands in the answer: data.detection.triggeringEvents
+	Records string  `yaml:"records"` // the list itself: nodes
+	Cursor  string  `yaml:"cursor"`  // the next page's cursor: pageInfo.endCursor
+	More    string  `yaml:"more"`    // a boolean that says whether there are more pages: pageInfo.hasNextPage
+	Size    int     `yaml:"size"`    // elements a page
+	Most    int     `yaml:"most"`    // elements from which on no more pages are read; documents of longer lists say so
 }
 
 // Window says how a source is asked for a stretch of time.

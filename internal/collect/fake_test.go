@@ -39,6 +39,7 @@ type tenant struct {
 	cap       int
 	noTotal   bool
 	saturated bool                                       // the total stops at the cap too
+	flagged   bool                                       // it says that a query matches more than it yields
 	fault     func(r fetch.Request, p *fetch.Page) error // may change or refuse an answer
 	calls     int
 }
@@ -73,6 +74,7 @@ func (t *tenant) Page(ctx context.Context, r fetch.Request) (*fetch.Page, error)
 	if t.cap > 0 {
 		reachable = min(reachable, t.cap)
 	}
+	p.Capped = t.flagged && reachable < len(found)
 	if t.saturated {
 		p.Total = reachable
 	}

@@ -157,6 +157,9 @@ func TestHardSlices(t *testing.T) {
 				return nil
 			}
 		},
+		"more than a query yields, which it says": func(a *tenant) {
+			a.cap, a.noTotal, a.flagged = 40, true, true
+		},
 		"a body too large at first": func(a *tenant) {
 			a.fault = func(r fetch.Request, _ *fetch.Page) error {
 				if r.Size > 4 {
@@ -189,7 +192,11 @@ func TestHardSlices(t *testing.T) {
 				api.add(spread("e", 200, time.Now(), 50*time.Minute)...)
 				set(api)
 				f := open(t, api, log, func(o *Options) {
-					o.Source = source(func(s *catalog.Source) { s.Paging.Cap = api.cap })
+					o.Source = source(func(s *catalog.Source) {
+						if !api.flagged {
+							s.Paging.Cap = api.cap
+						}
+					})
 				})
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan error, 1)

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,7 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 		Filter: opts.Filter,
 		Low:    l.name != pagelog.Live,
 		Look:   opts.Keyer.KeyPlan(),
+		Known:  l.feed.has,
 	})
 	release()
 	if err != nil {
@@ -110,6 +112,14 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 			return nil
 		}
 	}
+}
+
+// has tells whether a record is in the log already.
+func (f *Feed) has(record []byte, found [][]byte) bool {
+	hash := f.opts.Keyer.KeyOf(record, found).Hash()
+	f.commit.Lock()
+	defer f.commit.Unlock()
+	return f.known.has(hash)
 }
 
 // digest moves the position by a page of a slice and commits both, unless the
@@ -218,7 +228,7 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 	}
 	w.total = max(w.total, page.Total)
 	limit := l.feed.opts.Source.Paging.Cap
-	capped := limit > 0 && (s.Seen >= limit || page.Total >= limit)
+	capped := page.Capped || limit > 0 && (s.Seen >= limit || page.Total >= limit)
 	if capped && next.cut(i, leastCapped) {
 		return nil
 	}
@@ -235,7 +245,7 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 	case page.More:
 		s.Cursor = page.Cursor
 	case capped:
-		next.giveUp(i, fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", limit), true)
+		next.giveUp(i, fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", cmp.Or(limit, s.Seen)), true)
 	case page.Total >= 0 && s.Seen < w.total: // the most: records that left meanwhile move others across the pages
 		return l.endsShort(next, i, fmt.Sprintf("the API counts %d records and gave %d", w.total, s.Seen))
 	default:

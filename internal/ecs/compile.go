@@ -61,6 +61,7 @@ func (b *builder) build() (*Mapper, error) {
 	b.keys()
 	b.m.nulls = b.src.ECS.Nulls
 	b.mapping(b.src.ECS)
+	b.nested(b.src.Nested)
 	b.own()
 	b.related(b.src.ECS.Related)
 	b.tree()
@@ -106,6 +107,18 @@ func (b *builder) keys() {
 	}
 	for _, p := range b.paths[:b.m.keySpans] {
 		b.parents(p)
+	}
+}
+
+// nested notes where a record says that it lacks a part of a list.
+func (b *builder) nested(lists []catalog.Nested) {
+	for _, n := range lists {
+		p, err := jsonscan.ParsePath(n.At + "." + n.More)
+		if err != nil {
+			b.mistake("nested "+n.At, "%v", err)
+			continue
+		}
+		b.m.unread = append(b.m.unread, unread{b.span(p), n.At})
 	}
 }
 
@@ -215,7 +228,7 @@ func (b *builder) constant(name string, value any) []byte {
 	return []byte("null")
 }
 
-func (b *builder) exprs(exprs map[string]catalog.Expr, tables map[string]map[string]string, when int) {
+func (b *builder) exprs(exprs map[string]catalog.Expr, tables catalog.Tables, when int) {
 	for _, name := range slices.Sorted(maps.Keys(exprs)) {
 		e := b.expr(name, exprs[name], tables)
 		var parts []string
@@ -242,7 +255,7 @@ func (b *builder) exprs(exprs map[string]catalog.Expr, tables map[string]map[str
 	}
 }
 
-func (b *builder) expr(name string, e catalog.Expr, tables map[string]map[string]string) expr {
+func (b *builder) expr(name string, e catalog.Expr, tables catalog.Tables) expr {
 	as, list := strings.CutSuffix(e.As, "[]")
 	k, ok := kinds[as]
 	if !ok {

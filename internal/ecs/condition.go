@@ -260,6 +260,12 @@ type parent struct {
 	complaint string
 }
 
+// unread is where a record says that a list in it goes on.
+type unread struct {
+	span int
+	path string // of the list
+}
+
 var parentComplaints = map[byte]string{'{': "is not an object", '[': "is not a list"}
 
 func (b *builder) parents(path jsonscan.Path) {

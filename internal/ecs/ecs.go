@@ -36,6 +36,9 @@
 // before the type; sorting is by text. A table may turn a value into "", which
 // is none, as is a text in which there is nothing to extract. What a list
 // extracts it has once.
+//
+// A list that has pages of its own, and of which the record says that there are
+// more, is named in error.message.
 package ecs
 
 import (
@@ -59,6 +62,7 @@ type Mapper struct {
 	version [2]int         // spans of the version values: from, up to
 	time    expr           // the event time
 	parents []parent
+	unread  []unread
 	when    []condition
 	lookups []lookup
 	nulls   []string // texts that are no value

@@ -82,6 +82,11 @@ func (st *state) begin(record []byte, meta Meta) {
 			st.say(p.path, raw, p.complaint)
 		}
 	}
+	for _, list := range m.unread {
+		if string(st.out[list.span]) == "true" {
+			st.say(list.path, nil, "has more elements than were read")
+		}
+	}
 	for i := range m.when {
 		st.holds[i] = m.when[i].holds(st)
 	}

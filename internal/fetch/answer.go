@@ -36,6 +36,8 @@ type plan struct {
 	graphQL bool
 	scan    *jsonscan.Plan
 	more    bool         // the API says itself whether there are more pages
+	within  bool         // a list within a record is asked for
+	nested  []nestedPlan // lists within its records
 	size    atomic.Int64 // of the last answer, for the next one's buffer
 }
 
@@ -45,6 +47,7 @@ const (
 	inCursor
 	inMore
 	inTotal
+	inCapped
 	inData
 	inErrors
 	inRules
@@ -79,7 +82,7 @@ func (c *Client) plan(source *catalog.Source) (*plan, error) {
 		p.query = spec.Method + " " + spec.Path
 	}
 	paths := make([]jsonscan.Path, inRules, inRules+len(c.rules))
-	for i, text := range [inRules]string{source.Records, cmp.Or(source.Paging.Cursor, source.Paging.NextURL), source.Paging.More, source.Paging.Total, "data", "errors"} {
+	for i, text := range [inRules]string{source.Records, cmp.Or(source.Paging.Cursor, source.Paging.NextURL), source.Paging.More, source.Paging.Total, source.Paging.Capped, "data", "errors"} {
 		var err error
 		if paths[i], err = jsonscan.ParsePath(cmp.Or(text, nowhere)); err != nil {
 			return nil, &Error{Class: Permanent, Op: p.op, Err: err}
@@ -89,6 +92,18 @@ func (c *Client) plan(source *catalog.Source) (*plan, error) {
 		paths = append(paths, r.path)
 	}
 	p.scan = jsonscan.Compile(paths...)
+	for _, n := range source.Nested {
+		made, err := planNested(source, n)
+		if err != nil {
+			return nil, &Error{Class: Permanent, Op: p.op, Err: err}
+		}
+		pages, err := c.plan(made.pages)
+		if err != nil {
+			return nil, err
+		}
+		pages.within = true
+		p.nested = append(p.nested, made)
+	}
 	kept, _ := c.plans.LoadOrStore(source, p)
 	return kept.(*plan), nil
 }
@@ -308,10 +323,14 @@ func (p *plan) page(a answer, found, records [][]byte, r *Request) (*Page, *Erro
 	case '[':
 	case 'n': // an empty list, as far as the schemas of lists that may be null go
 	case 0:
+		if p.within && !hasData(found[inData]) {
+			return bad(Permanent, "the record is not there any more")
+		}
 		return bad(Retry, "the answer has no data at %s", p.records)
 	default:
 		return bad(Retry, "the answer's records at %s are no list", p.records)
 	}
+	page.Capped = string(found[inCapped]) == "true"
 	if raw := found[inTotal]; raw != nil {
 		page.Total = number(raw)
 	}

@@ -138,14 +138,21 @@ type Request struct {
 	Filter       map[string]any // the feed's own; may not touch what the source sets
 	Low          bool           // yields to requests that are not Low: backfill and revisits
 	Look         *jsonscan.Plan // what to look up in every record in passing; may be nil
+
+	// Known tells records that the caller has already, by what Look has found:
+	// the further pages of the lists within them are not read. May be nil.
+	Known func(record []byte, found [][]byte) bool
+
+	id jsontext.Value // of the record that a page of a list within it is asked for
 }
 
 // Page is what one answer holds.
 type Page struct {
-	Records [][]byte       // raw, exactly as received; all alias one buffer
+	Records [][]byte       // raw, exactly as received but for lists that had more pages; nearly all alias one buffer
 	Cursor  jsontext.Value // of the next page, raw; nil: none was given. Of a stream, the position to go on from: the request's own where the answer gives none that says something
 	More    bool           // there are more pages; true without a cursor is the API's mistake. Of a stream: asking again at once makes sense
 	Moved   bool           // Cursor is another than the request's
+	Capped  bool           // the query matches more than it yields
 	Total   int            // records of the whole slice, as the API counts them; -1: it does not say
 	Fetched time.Time      // when the answer was read
 	Bytes   int            // of the answer, unpacked
@@ -173,15 +180,29 @@ func (p *Page) Release() {
 	}
 }
 
-// Page gets one page. It waits for its share of the rate, signs in if need be,
-// and tries again as long as that makes sense, which may take a quarter of an
-// hour at a time when the API throttles. Its error is an *Error, or, when ctx
-// ended first, wraps ctx's.
+// Page gets one page, and what the lists within its records have beyond their
+// first pages. It waits for its share of the rate, signs in if need be, and
+// tries again as long as that makes sense, which may take a quarter of an hour
+// at a time when the API throttles. Its error is an *Error, or, when ctx ended
+// first, wraps ctx's.
 func (c *Client) Page(ctx context.Context, r Request) (*Page, error) {
 	p, err := c.plan(r.Source)
 	if err != nil {
 		return nil, err
 	}
+	page, err := c.page(ctx, p, r)
+	if err != nil || len(p.nested) == 0 {
+		return page, err
+	}
+	if err := c.complete(ctx, p, r, page); err != nil {
+		page.Release()
+		return nil, err
+	}
+	return page, nil
+}
+
+// page gets what one request answers.
+func (c *Client) page(ctx context.Context, p *plan, r Request) (*Page, error) {
 	t := tries{most: c.opts.Tries}
 	var refused *session
 	for attempt := 1; ; attempt++ {

@@ -100,6 +100,9 @@ func own(r Request) map[string]any {
 	case r.Stream && r.Source.Stream.Start != "":
 		m["cursor"] = r.Source.Stream.Start
 	}
+	if r.id != nil {
+		m["id"] = r.id
+	}
 	return m
 }
 

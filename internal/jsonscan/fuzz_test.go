@@ -99,6 +99,11 @@ func FuzzScan(f *testing.F) {
 				if again != len(got) {
 					t.Fatalf("%s: Rest reaches %d values in %s, want %d", p, again, out[i], len(got))
 				}
+				if _, _, ok := p.Span(src); ok {
+					t.Fatalf("%s: there is one place of %d values", p, len(got))
+				}
+			} else if from, to, ok := p.Span(src); ok != (len(got) > 0) || ok && !bytes.Equal(src[from:to], got[0]) {
+				t.Fatalf("%s: Span %q, Each %q", p, src[from:to], got)
 			} else if len(got) == 0 && out[i] != nil || len(got) > 0 && !bytes.Equal(out[i], got[0]) {
 				t.Fatalf("%s: Scan %s, Each %s", p, out[i], got)
 			}

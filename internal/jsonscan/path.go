@@ -228,6 +228,23 @@ func (p Path) Each(src []byte, yield func(raw []byte) bool) {
 	each(p.steps, raw, yield)
 }
 
+// Span tells where in src the value stands that the path leads to, which is
+// src[from:to]. ok is false where there is none, and for a path with [].
+func (p Path) Span(src []byte) (from, to int, ok bool) {
+	from = skipSpace(src, 0)
+	for i := range p.steps {
+		at, _ := p.steps[i].place(src[from:])
+		if at < 0 {
+			return 0, 0, false
+		}
+		from += at
+	}
+	if from >= len(src) {
+		return 0, 0, false
+	}
+	return from, skipValue(src, from), true
+}
+
 func each(steps []step, raw []byte, yield func(raw []byte) bool) bool {
 	for ; len(steps) > 0; steps = steps[1:] {
 		st := &steps[0]
@@ -253,23 +270,32 @@ func each(steps []step, raw []byte, yield func(raw []byte) bool) bool {
 
 // find returns the one value that a step other than [] leads to, or nil.
 func (st *step) find(raw []byte) []byte {
-	if st.kind == stepKey {
-		return find(raw, st.key)
-	}
-	if len(raw) == 0 || raw[0] != '[' {
+	from, end := st.place(raw)
+	if from < 0 {
 		return nil
+	}
+	return raw[from:end:end]
+}
+
+// place tells where in raw the one value stands that a step other than []
+// leads to; from is -1 where there is none.
+func (st *step) place(raw []byte) (from, end int) {
+	if st.kind == stepKey {
+		return place(raw, st.key)
+	}
+	if len(raw) == 0 || raw[0] != '[' || st.kind == stepEvery {
+		return -1, -1
 	}
 	n := 0
 	for i := nextElement(raw, 1); i < len(raw); i = nextElement(raw, i) {
 		end := skipValue(raw, i)
-		element := raw[i:end:end]
-		if st.kind == stepIndex && n == st.index || st.kind == stepMatch && st.matches(element) {
-			return element
+		if st.kind == stepIndex && n == st.index || st.kind == stepMatch && st.matches(raw[i:end:end]) {
+			return i, end
 		}
 		i = end
 		n++
 	}
-	return nil
+	return -1, -1
 }
 
 // matches tells whether the element is an object in which the step's key has
@@ -287,21 +313,32 @@ func (st *step) matches(element []byte) bool {
 }
 
 // find returns the raw value of a member of an object, or nil.
-func find(object []byte, key string) (raw []byte) {
-	if len(object) == 0 || object[0] != '{' {
+func find(object []byte, key string) []byte {
+	from, end := place(object, key)
+	if from < 0 {
 		return nil
+	}
+	return object[from:end:end]
+}
+
+// place tells where the value of a member of an object stands; from is -1 where
+// there is none.
+func place(object []byte, key string) (from, end int) {
+	from = -1
+	if len(object) == 0 || object[0] != '{' {
+		return from, from
 	}
 	i := 1
 	for {
 		var m member
 		if m, i = nextMember(object, i); i >= len(object) {
-			return raw
+			return from, end
 		}
-		end := skipValue(object, i)
+		next := skipValue(object, i)
 		if equalText(object[m.key:m.keyEnd], m.escaped, key) {
-			raw = object[i:end:end]
+			from, end = i, next
 		}
-		i = end
+		i = next
 	}
 }
 
