@@ -89,6 +89,7 @@ type listedSource struct {
 	Scopes    []string         `json:"scopes,omitempty"`
 	Interval  catalog.Duration `json:"interval"`
 	Retention catalog.Duration `json:"retention,omitzero"`
+	Snapshot  catalog.Duration `json:"snapshot,omitzero"` // between two whole readings
 }
 
 func (a *app) catalogListCommand() *cobra.Command {
@@ -113,9 +114,9 @@ func (a *app) catalogListCommand() *cobra.Command {
 			for _, s := range p.SourceList() {
 				listed = append(listed, listedSource{
 					Source: s.FullName(), Product: p.ID, Name: s.Name, Kind: s.Kind, About: s.About, Scopes: s.Scopes,
-					Interval: s.Window.Interval, Retention: s.Window.Retention,
+					Interval: s.Interval(), Retention: s.Window.Retention, Snapshot: s.Snapshot.Period(),
 				})
-				t.add(s.FullName(), s.Name, s.Kind, s.Window.Interval.String(), reach(s.Window), s.About)
+				t.add(s.FullName(), s.Name, s.Kind, s.Interval().String(), reach(s), s.About)
 			}
 		}
 		if a.format == "json" {
@@ -129,11 +130,14 @@ func (a *app) catalogListCommand() *cobra.Command {
 }
 
 // reach is how far back a source can be asked.
-func reach(w catalog.Window) string {
-	if w.Retention == 0 {
+func reach(s *catalog.Source) string {
+	switch {
+	case s.OnlyWhole():
+		return "all"
+	case s.Window.Retention == 0:
 		return "unknown"
 	}
-	return w.Retention.String()
+	return s.Window.Retention.String()
 }
 
 func (a *app) catalogShowCommand() *cobra.Command {
@@ -220,9 +224,18 @@ func (a *app) showSource(s *catalog.Source) error {
 	if len(s.Scopes) > 0 {
 		fact("permission", "%s", strings.Join(s.Scopes, ", "))
 	}
-	fact("read", "every %v, the last %v again each time%s", s.Window.Interval, s.Window.Overlap, revisits(s.Window))
-	fact("reaches", "%s back", reach(s.Window))
-	fact("by", "%s", strings.Join(s.Window.Fields, ", "))
+	if !s.OnlyWhole() {
+		fact("read", "every %v, the last %v again each time%s", s.Window.Interval, s.Window.Overlap, revisits(s.Window))
+		fact("reaches", "%s back", reach(s))
+		fact("by", "%s", strings.Join(s.Window.Fields, ", "))
+	}
+	if whole := s.Snapshot; whole != nil {
+		by := ""
+		if whole.Field != "" {
+			by = ", in slices by " + whole.Field
+		}
+		fact("read whole", "every %v%s; what is gone then is told", whole.Every, by)
+	}
 	fact("pages", "%d records each (%d at most)%s", s.Paging.Size, s.Paging.MaxSize, pageCap(s.Paging))
 	fact("record", "id %s, time %s", strings.Join(s.Record.ID, " or "), strings.Join(s.Record.Time, " or "))
 	for _, documented := range [][2]string{{"retention", s.Facts.Retention}, {"latency", s.Facts.Latency}, {"licensing", s.Facts.Licensing}} {

@@ -40,6 +40,7 @@ type checkedFeed struct {
 	Overlap  string         `json:"overlap"`
 	PageSize int            `json:"page_size"`
 	Revisit  []string       `json:"revisit"`
+	Snapshot string         `json:"snapshot,omitzero"` // between two whole readings
 	Filter   map[string]any `json:"filter,omitempty"`
 }
 
@@ -113,6 +114,9 @@ func checked(cfg *config.Config) checkResult {
 				Feed: f.Name(), Source: f.Source.FullName(), Start: f.Start.String(), Interval: catalog.Duration(f.Interval).String(),
 				Overlap: catalog.Duration(f.Overlap).String(), PageSize: f.PageSize, Revisit: []string{}, Filter: f.Filter,
 			}
+			if f.Snapshot > 0 {
+				feed.Snapshot = catalog.Duration(f.Snapshot).String()
+			}
 			for _, age := range f.Revisit {
 				feed.Revisit = append(feed.Revisit, catalog.Duration(age).String())
 			}
@@ -133,7 +137,7 @@ func (a *app) tellChecked(r checkResult) error {
 	for _, c := range r.Connections {
 		connections.add(c.Connection, c.Product, fmt.Sprintf("%g/s, %d at once", c.PerSecond, c.Burst), strings.Join(c.Settings, ", "))
 	}
-	feeds := &table{header: []string{"FEED", "START", "EVERY", "OVERLAP", "PAGE", "AGAIN AFTER", "FILTER"}}
+	feeds := &table{header: []string{"FEED", "START", "EVERY", "OVERLAP", "PAGE", "AGAIN AFTER", "WHOLE", "FILTER"}}
 	for _, f := range r.Feeds {
 		start := f.Start
 		if start == "" {
@@ -146,7 +150,7 @@ func (a *app) tellChecked(r checkResult) error {
 		if len(f.Filter) == 0 {
 			filter = nil
 		}
-		feeds.add(f.Feed, start, f.Interval, f.Overlap, fmt.Sprint(f.PageSize), strings.Join(f.Revisit, ", "), string(filter))
+		feeds.add(f.Feed, start, f.Interval, f.Overlap, fmt.Sprint(f.PageSize), strings.Join(f.Revisit, ", "), f.Snapshot, string(filter))
 	}
 	outputs := &table{header: []string{"OUTPUT", "TYPE", "PATH", "SCHEMA", "COMPRESS"}}
 	for _, o := range r.Outputs {

@@ -122,13 +122,9 @@ func readSome(ctx context.Context, client *fetch.Client, f *config.Feed, r *conn
 		return err
 	}
 	now := time.Now().UTC()
-	request := fetch.Request{
-		Source: f.Source,
-		Since:  now.Add(-connectWindow),
-		Until:  now,
-		Field:  f.Source.Window.Fields[len(f.Source.Window.Fields)-1],
-		Size:   1,
-		Filter: f.Filter,
+	request := fetch.Request{Source: f.Source, Size: 1, Filter: f.Filter}
+	if fields := f.Source.Window.Fields; len(fields) > 0 {
+		request.Since, request.Until, request.Field = now.Add(-connectWindow), now, fields[len(fields)-1]
 	}
 	first, err := client.Page(ctx, request)
 	if err != nil {

@@ -87,32 +87,45 @@ func (c plannedConnection) yaml(b *strings.Builder) {
 	r := c.product.Rate
 	fmt.Fprintf(b, "    # rate_limit: {requests_per_second: %g, burst: %d}\n", r.PerSecond, r.Burst)
 	b.WriteString("    # http: {proxy_url: \"\", ca_file: \"\", timeout: 60s, max_body: 64MiB}\n    sources:\n")
-	for i, s := range c.product.SourceList() {
+	told := map[string]bool{}
+	for _, s := range c.product.SourceList() {
 		fmt.Fprintf(b, "      %s:   # %s: %s%s\n", s.ID, s.Name, oneLine(s.About), needs(s))
 		option := func(text, about string) {
-			if i > 0 {
+			key, _, _ := strings.Cut(text, ":")
+			if told[key] {
 				about = "" // once is enough
 			}
+			told[key] = true
 			if text+about == "" {
 				return
 			}
 			line := fmt.Sprintf("        %-25s # %s", text, about)
 			b.WriteString(strings.TrimRight(line, "# ") + "\n")
 		}
-		option("start: 24h", "where to begin: an age (24h, 30d) or a time (2025-01-31T09:00:00Z), as far as")
-		option("", "the product keeps its records; without start the feed begins at the present")
-		option(fmt.Sprintf("# interval: %v", s.Window.Interval), "between two readings")
-		option(fmt.Sprintf("# overlap: %v", s.Window.Overlap), "read again each time, since records become visible late")
-		ages := make([]string, len(s.Window.Revisit))
-		for i, age := range s.Window.Revisit {
-			ages[i] = age.String()
+		if !s.OnlyWhole() {
+			windowOptions(s, option)
 		}
-		option("# revisit: ["+strings.Join(ages, ", ")+"]", "ages at which windows are read once more; [] for none")
+		if s.Snapshot != nil {
+			option(fmt.Sprintf("# snapshot: %v", s.Snapshot.Every), "between two whole readings, which tell what is gone")
+		}
 		option(fmt.Sprintf("# page_size: %d", s.Paging.Size), fmt.Sprintf("records a request, %d at most", s.Paging.MaxSize))
 		if s.Request.Filter != "" {
 			option("# filter: {}", "what to read, in the product's own terms; absent for all")
 		}
 	}
+}
+
+// windowOptions are the options of a source that is asked for by time.
+func windowOptions(s *catalog.Source, option func(text, about string)) {
+	option("start: 24h", "where to begin: an age (24h, 30d) or a time (2025-01-31T09:00:00Z), as far as")
+	option("", "the product keeps its records; without start the feed begins at the present")
+	option(fmt.Sprintf("# interval: %v", s.Window.Interval), "between two readings")
+	option(fmt.Sprintf("# overlap: %v", s.Window.Overlap), "read again each time, since records become visible late")
+	ages := make([]string, len(s.Window.Revisit))
+	for i, age := range s.Window.Revisit {
+		ages[i] = age.String()
+	}
+	option("# revisit: ["+strings.Join(ages, ", ")+"]", "ages at which windows are read once more; [] for none")
 }
 
 // value is what the file gives a setting, if anything.

@@ -28,6 +28,7 @@ var (
 	kinds        = []string{"log", "state"}
 	methods      = []string{"GET", "POST"}
 	pageNames    = []string{"since", "until", "cursor", "offset", "page_size", "time_field"} // what a request may also use in ${}
+	timeNames    = []string{"since", "until", "time_field"}                                  // of them, those that say a stretch of time
 	streamNames  = []string{"since", "cursor", "page_size"}                                  // what a stream's request may
 	nestedNames  = []string{"id", "cursor", "page_size"}                                     // and one for a list within a record
 )

@@ -21,7 +21,7 @@ func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) [
 	var names []string
 	if sound {
 		names = s.Product.names()
-		checkRequest(top.at("request"), s.Request, append(slices.Clone(names), pageNames...))
+		checkRequest(top.at("request"), s.Request, append(slices.Clone(names), s.pageNames()...))
 	}
 	if s.Stream != nil {
 		checkStream(top.at("stream"), s, slices.Clone(names), sound)
@@ -31,7 +31,10 @@ func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) [
 	for i, n := range s.Nested {
 		checkNested(top.at("nested", strconv.Itoa(i)), n, slices.Clone(names), sound)
 	}
-	checkWindow(top.at("window"), s.Window)
+	checkWindow(top.at("window"), s)
+	if s.Snapshot != nil {
+		checkSnapshot(top.at("snapshot"), s)
+	}
 	if len(s.Record.ID) == 0 {
 		top.at("record", "id").Mistake("needs at least one path")
 	}
@@ -158,17 +161,33 @@ func checkNested(at place, n Nested, names []string, sound bool) {
 	}
 }
 
-func checkWindow(at place, w Window) {
+func checkWindow(at place, s *Source) {
+	w := s.Window
+	if w.Layout != "" && !soundLayout(w.Layout) {
+		at.at("layout").Mistake("%q is neither unix nor unix_ms, nor a Go time layout down to the second, as in 2006-01-02T15:04:05Z07:00", w.Layout)
+	}
+	if s.OnlyWhole() {
+		if s.Snapshot.Field != "" && w.Layout == "" {
+			at.at("layout").Mistake("is missing: it says how since and until are written; add it")
+		}
+		for key, set := range map[string]bool{"interval": w.Interval > 0, "overlap": w.Overlap > 0, "revisit": len(w.Revisit) > 0, "retention": w.Retention > 0} {
+			if set {
+				at.at(key).Mistake("goes with fields: without them the source is only read whole, every %v; take it out", s.Snapshot.Every)
+			}
+		}
+		return
+	}
+	if w.Layout == "" { // which every window has
+		at.Mistake("is missing; add it, or a snapshot if nothing can be asked for by time")
+		return
+	}
 	if len(w.Fields) == 0 {
-		at.at("fields").Mistake("needs at least one of the API's time fields")
+		at.at("fields").Mistake("needs at least one of the API's time fields; a state that can't be asked for by time takes a snapshot instead")
 	}
 	for i, f := range w.Fields {
 		if f == "" || slices.Contains(w.Fields[:i], f) {
 			at.at("fields", strconv.Itoa(i)).Mistake("must be a field's name, and no field twice")
 		}
-	}
-	if w.Layout != "" && !soundLayout(w.Layout) {
-		at.at("layout").Mistake("%q is neither unix nor unix_ms, nor a Go time layout down to the second, as in 2006-01-02T15:04:05Z07:00", w.Layout)
 	}
 	if w.Interval <= 0 {
 		at.at("interval").Mistake("must be more than 0")
@@ -180,6 +199,24 @@ func checkWindow(at place, w Window) {
 		if age <= w.Overlap || (i > 0 && age <= w.Revisit[i-1]) {
 			at.at("revisit", strconv.Itoa(i)).Mistake("ages have to grow, and to be more than overlap, %v", w.Overlap)
 		}
+	}
+}
+
+// pageNames are what the source's request may use in ${} beside the product's
+// names.
+func (s *Source) pageNames() []string {
+	if !s.OnlyWhole() || s.Snapshot.Field != "" {
+		return pageNames
+	}
+	return slices.DeleteFunc(slices.Clone(pageNames), func(name string) bool { return slices.Contains(timeNames, name) })
+}
+
+func checkSnapshot(at place, s *Source) {
+	if s.Kind == "log" {
+		at.Mistake("records of a log do not vanish; take it out, or make the kind state")
+	}
+	if s.Snapshot.Every <= 0 {
+		at.at("every").Mistake("must be more than 0")
 	}
 }
 

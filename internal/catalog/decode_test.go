@@ -112,7 +112,7 @@ func TestLoadMistakes(t *testing.T) {
 		{"nested size", s, "window:", nested("${id}", "items", 0, 100), `36:11: nested.0.size: must be at least 1`},
 		{"nested most", s, "window:", nested("${id}", "items", 10, 5), `37:11: nested.0.most: must be at least size, 10`},
 		{"layout", s, "2006-01-02T15:04:05Z07:00", "2006-01-02", `29:11: window.layout: "2006-01-02" is neither unix nor unix_ms, nor a Go time layout down to the second, as in 2006-01-02T15:04:05Z07:00`},
-		{"fields", s, "fields: [created]", "fields: []", `28:11: window.fields: needs at least one of the API's time fields`},
+		{"fields", s, "fields: [created]", "fields: []", `28:11: window.fields: needs at least one of the API's time fields; a state that can't be asked for by time takes a snapshot instead`},
 		{"duration", s, "interval: 5m", "interval: 5 minutes", `31:13: window.interval: "5 minutes" is not a duration; write 30s, 5m, 24h or 180d`},
 		{"revisit", s, "[1h, 1d12h]", "[1d, 1h]", `33:17: window.revisit.1: ages have to grow, and to be more than overlap, 10m`},
 		{"version of a log", s, "id: id\n", "id: id\n  version: [x]\n", `38:12: record.version: records of a log never change; take it out, or make the kind state`},

@@ -142,10 +142,12 @@ type Source struct {
 	Records string   `yaml:"records"`          // where in an answer the array of records stands; . where the answer is that array
 	Paging  Paging   `yaml:"paging"`           //
 	Nested  []Nested `yaml:"nested,omitempty"` // lists within a record that have pages of their own
-	Window  Window   `yaml:"window"`           //
+	Window  Window   `yaml:"window,omitempty"` // left out where nothing can be asked for by time, so that the source is only read whole
 	Record  Record   `yaml:"record"`           //
 	Facts   Facts    `yaml:"facts"`            // retention, latency, licensing, as documented
 	ECS     Mapping  `yaml:"ecs"`              //
+
+	Snapshot *Snapshot `yaml:"snapshot,omitempty"` // of a state: that it is also read whole
 }
 
 // FullName is the source's name as users write it: wiz/audit.
@@ -216,13 +218,42 @@ type Nested struct {
 
 // Window says how a source is asked for a stretch of time.
 type Window struct {
-	Fields    []string   `yaml:"fields"`              // the API's time fields; a slice is read once for each
+	Fields    []string   `yaml:"fields,omitempty"`    // the API's time fields that tell what is new; a slice is read once for each; none: the source is only read whole
 	Layout    string     `yaml:"layout"`              // of since and until: a Go time layout; or unix or unix_ms, seconds or milliseconds since 1970
 	Slack     Duration   `yaml:"slack"`               // how much wider to ask on both sides, as bounds may or may not be inclusive
-	Interval  Duration   `yaml:"interval"`            // between two readings of the live lane
-	Overlap   Duration   `yaml:"overlap"`             // read again each time
+	Interval  Duration   `yaml:"interval,omitempty"`  // between two readings of the live lane
+	Overlap   Duration   `yaml:"overlap,omitempty"`   // read again each time
 	Revisit   []Duration `yaml:"revisit,omitempty"`   // ages at which windows are read again
 	Retention Duration   `yaml:"retention,omitempty"` // how far back the product answers; 0: not known
+}
+
+// Snapshot says that a state is also read whole, which shows what is gone and
+// what changed without its time doing so. Two whole readings of a source have to
+// miss what is told as gone.
+type Snapshot struct {
+	Every Duration `yaml:"every"`           // between the beginnings of two readings
+	Field string   `yaml:"field,omitempty"` // one of the API's time fields that never changes, by which a reading is cut into slices where a query yields so much only; without it a reading is one walk, with neither since nor until
+}
+
+// Period is Every; 0 for nil.
+func (s *Snapshot) Period() Duration {
+	if s == nil {
+		return 0
+	}
+	return s.Every
+}
+
+// OnlyWhole tells whether the source can't be asked for what is new, so that it
+// is read whole each time.
+func (s *Source) OnlyWhole() bool { return s.Snapshot != nil && len(s.Window.Fields) == 0 }
+
+// Interval is the time between two readings of the source, unless its feed has
+// one of its own.
+func (s *Source) Interval() Duration {
+	if s.OnlyWhole() {
+		return s.Snapshot.Every
+	}
+	return s.Window.Interval
 }
 
 // Record says what makes a record itself.

@@ -223,16 +223,13 @@ func (b *builder) setting(at place, setting catalog.Setting, text Secret) {
 }
 
 func (b *builder) feed(at place, connection string, source *catalog.Source, f feedFile) Feed {
-	w := source.Window
 	feed := Feed{Connection: connection, Source: source, Start: f.Start, Filter: f.Filter}
-	feed.Interval = pick(f.Interval, w.Interval).Std()
-	feed.Overlap = pick(f.Overlap, w.Overlap).Std()
 	feed.PageSize = pick(f.PageSize, source.Paging.Size)
-	if feed.Interval <= 0 {
-		at.at("interval").Mistake("must be more than 0")
-	}
-	if feed.Overlap <= 0 {
-		at.at("overlap").Mistake("must be more than 0: records become visible late")
+	b.snapshot(at, &feed, f)
+	if source.OnlyWhole() {
+		feed.Interval = feed.Snapshot
+	} else {
+		b.rounds(at, &feed, f)
 	}
 	if feed.PageSize < 1 || feed.PageSize > source.Paging.MaxSize {
 		at.at("page_size").Mistake("must be 1 to %d, which is the most that %s takes", source.Paging.MaxSize, source.FullName())
@@ -243,8 +240,43 @@ func (b *builder) feed(at place, connection string, source *catalog.Source, f fe
 	if len(f.Filter) > 0 && source.Request.Filter == "" {
 		at.at("filter").Mistake("%s can't be filtered; leave it out", source.FullName())
 	}
-	b.revisit(at, &feed, f.Revisit)
 	return feed
+}
+
+// rounds checks how often a feed is read, and what of it again.
+func (b *builder) rounds(at place, feed *Feed, f feedFile) {
+	feed.Interval = pick(f.Interval, feed.Source.Window.Interval).Std()
+	feed.Overlap = pick(f.Overlap, feed.Source.Window.Overlap).Std()
+	if feed.Interval <= 0 {
+		at.at("interval").Mistake("must be more than 0")
+	}
+	if feed.Overlap <= 0 {
+		at.at("overlap").Mistake("must be more than 0: records become visible late")
+	}
+	b.revisit(at, feed, f.Revisit)
+}
+
+// snapshot checks how often a feed is read whole.
+func (b *builder) snapshot(at place, feed *Feed, f feedFile) {
+	source := feed.Source
+	if source.Snapshot == nil {
+		if f.Snapshot != nil {
+			at.at("snapshot").Mistake("%s is never read whole, since its records do not vanish; leave it out", source.FullName())
+		}
+		return
+	}
+	feed.Snapshot = pick(f.Snapshot, source.Snapshot.Every).Std()
+	if !source.OnlyWhole() {
+		return
+	}
+	if feed.Snapshot <= 0 {
+		at.at("snapshot").Mistake("must be more than 0: %s can only be read whole", source.FullName())
+	}
+	for key, set := range map[string]bool{"interval": f.Interval != nil, "overlap": f.Overlap != nil, "revisit": len(f.Revisit) > 0} {
+		if set {
+			at.at(key).Mistake("%s can only be read whole, each time; write how often as snapshot instead", source.FullName())
+		}
+	}
 }
 
 // revisit checks the ages at which a feed's windows are read again.

@@ -61,6 +61,7 @@ type Feed struct {
 	Overlap    time.Duration
 	PageSize   int             // records a page
 	Revisit    []time.Duration // ages at which windows are read again, growing
+	Snapshot   time.Duration   // between two whole readings; 0: there are none
 	Filter     map[string]any  // in the product's own terms; nil for none
 }
 

@@ -54,6 +54,7 @@ type feedFile struct {
 	Overlap  *catalog.Duration  `yaml:"overlap,omitempty"`   // read again each time, instead of the source's
 	PageSize *int               `yaml:"page_size,omitempty"` // records a page, instead of the source's
 	Revisit  []catalog.Duration `yaml:"revisit,omitempty"`   // ages at which windows are read again, instead of the source's; [] for none
+	Snapshot *catalog.Duration  `yaml:"snapshot,omitempty"`  // between two whole readings of a state, instead of the source's; 0s for none
 	Filter   map[string]any     `yaml:"filter,omitempty"`    // merged into the request, in the product's own terms
 }
 

@@ -23,6 +23,9 @@ func (b *builder) warn(top place) {
 			at.at("sources").Mistake("is empty, so every source of %s is read; name those that you want, or leave the key out", c.Product.ID)
 		}
 		for _, feed := range c.Feeds {
+			if _, set := feed.Start.At(b.now); set && feed.Source.OnlyWhole() {
+				at.at("sources", feed.Source.ID, "start").Mistake("has no effect: %s can only be read whole, and the first reading brings all that there is", feed.Source.FullName())
+			}
 			keeps := feed.Source.Window.Retention
 			if start, ok := feed.Start.At(b.now); ok && keeps > 0 && start.Before(b.now.Add(-keeps.Std())) {
 				at.at("sources", feed.Source.ID, "start").Mistake("%s keeps its records for %v, so the feed begins there", feed.Source.FullName(), keeps)
