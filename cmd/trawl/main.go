@@ -156,7 +156,7 @@ func (a *app) command() *cobra.Command {
 	}
 	add("start", a.demoCommand(), a.initCommand(), a.checkCommand())
 	add("collect", a.runCommand(), a.backfillCommand(), a.statusCommand(), a.feedCommand())
-	add("data", a.normalizeCommand(), a.catalogCommand(), a.configCommand())
+	add("data", a.normalizeCommand(), a.catalogCommand(), a.emmCommand(), a.configCommand())
 	root.AddCommand(a.versionCommand())
 	markMisuse(root)
 	return root

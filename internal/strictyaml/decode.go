@@ -187,6 +187,7 @@ func (n Node) Any() any {
 	case List:
 		list := []any{}
 		for _, item := range n.Items() {
+			n.doc.marks[joinPath(item.path)] = item.ast
 			list = append(list, item.Any())
 		}
 		return list

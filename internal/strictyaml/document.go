@@ -32,6 +32,7 @@ type Document struct {
 	root     ast.Node // nil: nothing but comments
 	anchors  map[string]ast.Node
 	marks    map[string]ast.Node // values, by path
+	keys     map[string]ast.Node // what they are under, by the same path
 	failed   map[string]bool     // paths of values that could not be decoded
 	mistakes Mistakes
 	nodes    int
@@ -41,7 +42,7 @@ type Document struct {
 // Parse reads a file's syntax. What is wrong with it is among the document's
 // mistakes, and Decode then adds nothing.
 func Parse(file string, src []byte) *Document {
-	d := &Document{file: file, anchors: map[string]ast.Node{}, marks: map[string]ast.Node{}, failed: map[string]bool{}}
+	d := &Document{file: file, anchors: map[string]ast.Node{}, marks: map[string]ast.Node{}, keys: map[string]ast.Node{}, failed: map[string]bool{}}
 	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
 	// Keys that are there twice are looked for while decoding: the parser would stop at the first.
 	parsed, err := parser.ParseBytes(src, 0, parser.AllowDuplicateMapKey())
@@ -61,7 +62,7 @@ func Parse(file string, src []byte) *Document {
 		return d
 	}
 	for _, doc := range parsed.Docs {
-		if doc.Body == nil {
+		if _, directive := doc.Body.(*ast.DirectiveNode); directive || doc.Body == nil {
 			continue
 		}
 		if d.root != nil {
@@ -109,6 +110,7 @@ func (d *Document) Decode(into any) {
 type Place struct {
 	doc  *Document
 	path []string
+	key  bool
 }
 
 // At is the place that the path of keys (and indexes) leads to.
@@ -119,17 +121,38 @@ func (p Place) At(path ...string) Place {
 	return Place{doc: p.doc, path: append(p.path[:len(p.path):len(p.path)], path...)}
 }
 
+// Key is where the key of the place's value stands, for mistakes about the key
+// itself.
+func (p Place) Key() Place {
+	p.key = true
+	return p
+}
+
 // Mistake notes a mistake at the place, or if nothing stands there at the
 // nearest value around it. What decoding already complained of is not said twice.
 func (p Place) Mistake(format string, args ...any) {
+	if m, said := p.mistake(format, args...); !said && !p.doc.overflow {
+		p.doc.mistakes = append(p.doc.mistakes, m)
+	}
+}
+
+// Note is what Mistake would note, for those who keep it elsewhere.
+func (p Place) Note(format string, args ...any) Mistake {
+	m, _ := p.mistake(format, args...)
+	return m
+}
+
+// mistake makes a mistake, and tells whether decoding complained of the place.
+func (p Place) mistake(format string, args ...any) (m Mistake, said bool) {
 	var pos *token.Position
+	if p.key {
+		pos = position(p.doc.keys[joinPath(p.path)])
+	}
 	for n := len(p.path); n >= 0 && pos == nil; n-- {
-		if p.doc.failed[joinPath(p.path[:n])] && n > 0 {
-			return
-		}
+		said = said || p.doc.failed[joinPath(p.path[:n])] && n > 0
 		pos = position(p.doc.marks[joinPath(p.path[:n])])
 	}
-	p.doc.mistake(pos, strings.Join(p.path, "."), format, args...)
+	return p.doc.made(pos, strings.Join(p.path, "."), format, args...), said
 }
 
 // Raw is the text of the single value at the place as it stands in the file,
@@ -146,9 +169,12 @@ func (p Place) Raw() string {
 func (d *Document) Mistakes() Mistakes { return d.mistakes }
 
 func (d *Document) mistake(pos *token.Position, path, format string, args ...any) {
-	if d.overflow {
-		return
+	if !d.overflow {
+		d.mistakes = append(d.mistakes, d.made(pos, path, format, args...))
 	}
+}
+
+func (d *Document) made(pos *token.Position, path, format string, args ...any) Mistake {
 	m := Mistake{File: d.file, Text: fmt.Sprintf(format, args...)}
 	if path != "" {
 		m.Text = path + ": " + m.Text
@@ -156,7 +182,7 @@ func (d *Document) mistake(pos *token.Position, path, format string, args ...any
 	if pos != nil {
 		m.Line, m.Column = pos.Line, pos.Column
 	}
-	d.mistakes = append(d.mistakes, m)
+	return m
 }
 
 // Kind is the form of a value.
@@ -200,15 +226,13 @@ func (n Node) Mistake(format string, args ...any) {
 
 // Kind is the node's form.
 func (n Node) Kind() Kind {
-	switch v := n.resolve().(type) {
+	switch n.resolve().(type) {
 	case nil, *ast.NullNode:
 		return Null
 	case *ast.MappingNode, *ast.MappingValueNode:
 		return Map
 	case *ast.SequenceNode:
 		return List
-	case *ast.TagNode:
-		return Node{doc: n.doc, ast: v.Value}.Kind()
 	default:
 		return Scalar
 	}
@@ -223,6 +247,8 @@ func (n Node) resolve() ast.Node {
 			node = v.Value
 		case *ast.AliasNode:
 			node = n.doc.anchors[v.Value.GetToken().Value]
+		case *ast.TagNode:
+			node = v.Value
 		default:
 			return node
 		}
@@ -277,10 +303,11 @@ func (n Node) Items() []Node {
 }
 
 // Members are the entries of a mapping, in the file's order, those that "<<"
-// brings in last. A key that is there twice is noted as a mistake.
+// brings in last. A key that is there twice is noted as a mistake, and has its
+// last value, as for most who read YAML.
 func (n Node) Members() []Member {
 	var members []Member
-	lines := map[string]int{}
+	at := map[string]int{} // where in members a key is
 	var merges []Node
 	for _, entry := range entries(n.resolve()) {
 		if _, ok := entry.Key.(*ast.MergeKeyNode); ok {
@@ -289,21 +316,25 @@ func (n Node) Members() []Member {
 		}
 		m := Member{Key: keyText(entry.Key), key: entry.Key}
 		m.Value = n.child(m.Key, entry.Value)
-		if line, twice := lines[m.Key]; twice {
-			n.doc.mistake(position(entry.Key), strings.Join(m.Value.path, "."), "this key is here twice, first on line %d; keep one", line)
+		if i, twice := at[m.Key]; twice {
+			n.doc.mistake(position(entry.Key), strings.Join(m.Value.path, "."), "this key is here twice, first on line %d; keep one", position(members[i].key).Line)
+			members[i].Value = m.Value
 			continue
 		}
-		lines[m.Key] = position(entry.Key).Line
+		at[m.Key] = len(members)
 		members = append(members, m)
 	}
 	for _, merge := range merges {
 		for _, m := range merge.merged() {
-			if _, own := lines[m.Key]; !own {
-				lines[m.Key] = position(m.key).Line
+			if _, own := at[m.Key]; !own {
+				at[m.Key] = len(members)
 				m.Value = n.child(m.Key, m.Value.ast)
 				members = append(members, m)
 			}
 		}
+	}
+	for _, m := range members {
+		n.doc.keys[joinPath(m.Value.path)] = m.key
 	}
 	return members
 }
@@ -342,6 +373,8 @@ func keyText(key ast.Node) string {
 		return v.Value
 	case *ast.LiteralNode:
 		return v.Value.Value
+	case *ast.AnchorNode:
+		return keyText(v.Value)
 	case *ast.MappingKeyNode:
 		if v.Value != nil {
 			return keyText(v.Value)

@@ -144,6 +144,30 @@ f.yaml:11:6: big: must be a whole number, not "9223372036854775808"`
 	}
 }
 
+// TestAny reads what people write for others, and points at keys and elements.
+func TestAny(t *testing.T) {
+	t.Parallel()
+	doc := strictyaml.Parse("f.yaml", []byte("%YAML 1.1\n---\nlist: [a, b]\nk: old\nk: new\nmany:\n  - &x y: z\n...\n"))
+	got := doc.Root().Any()
+	want := map[string]any{"list": []any{"a", "b"}, "k": "new", "many": []any{map[string]any{"y": "z"}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	doc.At("list", "1").Mistake("element")
+	doc.At("many", "0", "y").Mistake("value")
+	doc.At("many", "0", "y").Key().Mistake("key")
+	doc.At("many", "1").Key().Mistake("nowhere")
+	said := `
+f.yaml:3:11: list.1: element
+f.yaml:5:1: k: this key is here twice, first on line 4; keep one
+f.yaml:7:3: many.1: nowhere
+f.yaml:7:5: many.0.y: key
+f.yaml:7:11: many.0.y: value`
+	if diff := cmp.Diff(strings.TrimSpace(said), doc.Mistakes().Err().Error()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestExpandHidesWhatItMakes(t *testing.T) {
 	t.Parallel()
 	doc := strictyaml.Parse("f.yaml", []byte("name: $a\ncount: $a\nwords: [$b]\nany: {k: $a}\n"))

@@ -1,0 +1,116 @@
+package emm
+
+import (
+	_ "embed"
+	"slices"
+	"sync"
+
+	"github.com/trawlsec/trawl/internal/strictyaml"
+)
+
+// Taxonomy is what the matrix is made of.
+type Taxonomy struct {
+	Categories []Category  `yaml:"categories"`
+	EventTypes []EventType `yaml:"event_types"`
+	Attributes []Attribute `yaml:"attributes"`
+}
+
+// Category is a kind of event types.
+type Category struct {
+	ID    string `yaml:"id"`
+	Key   string `yaml:"key"` // authentication
+	Name  string `yaml:"name"`
+	About string `yaml:"about"`
+}
+
+// EventType is a kind of activity that a product may log.
+type EventType struct {
+	ID         string   `yaml:"id"`
+	Key        string   `yaml:"key"` // account_login
+	Name       string   `yaml:"name"`
+	About      string   `yaml:"about"`
+	Categories []string `yaml:"categories"` // keys
+}
+
+// Attribute is something that a log may tell of an event.
+type Attribute struct {
+	ID      string   `yaml:"id"`
+	Key     string   `yaml:"key"` // ip_address
+	Name    string   `yaml:"name"`
+	About   string   `yaml:"about"`
+	Include []string `yaml:"include,omitempty"` // keys of the event types that it applies to; none: to all
+	Exclude []string `yaml:"exclude,omitempty"` // keys of event types that it does not apply to
+}
+
+//go:embed taxonomy.yaml
+var taxonomyYAML []byte
+
+// Matrix is the taxonomy of the Event Maturity Matrix, in its order.
+var Matrix = sync.OnceValue(func() *Taxonomy {
+	t := &Taxonomy{}
+	doc := strictyaml.Parse("taxonomy.yaml", taxonomyYAML)
+	doc.Decode(t)
+	if err := doc.Mistakes().Err(); err != nil {
+		panic(err) // a mistake in the program, found by its first test
+	}
+	return t
+})
+
+// Category finds a category by its key.
+func (t *Taxonomy) Category(key string) (Category, bool) {
+	return find(t.Categories, func(c Category) bool { return c.Key == key })
+}
+
+// EventType finds an event type by its key.
+func (t *Taxonomy) EventType(key string) (EventType, bool) {
+	return find(t.EventTypes, func(e EventType) bool { return e.Key == key })
+}
+
+// Attribute finds an attribute by its key.
+func (t *Taxonomy) Attribute(key string) (Attribute, bool) {
+	return find(t.Attributes, func(a Attribute) bool { return a.Key == key })
+}
+
+func find[T any](all []T, is func(T) bool) (found T, ok bool) {
+	i := slices.IndexFunc(all, is)
+	if i < 0 {
+		return found, false
+	}
+	return all[i], true
+}
+
+// AppliesTo tells whether the attribute says something about events of a type.
+func (a Attribute) AppliesTo(eventType string) bool {
+	return (len(a.Include) == 0 || slices.Contains(a.Include, eventType)) && !slices.Contains(a.Exclude, eventType)
+}
+
+// Applicable are the attributes that say something about events of a type.
+func (t *Taxonomy) Applicable(eventType string) []Attribute {
+	var all []Attribute
+	for _, a := range t.Attributes {
+		if a.AppliesTo(eventType) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// keys of the parts of a taxonomy, for messages.
+func (t *Taxonomy) keys(what string) []string {
+	var keys []string
+	switch what {
+	case "category":
+		for _, c := range t.Categories {
+			keys = append(keys, c.Key)
+		}
+	case "event type":
+		for _, e := range t.EventTypes {
+			keys = append(keys, e.Key)
+		}
+	case "attribute":
+		for _, a := range t.Attributes {
+			keys = append(keys, a.Key)
+		}
+	}
+	return keys
+}
