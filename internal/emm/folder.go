@@ -55,6 +55,8 @@ type file struct {
 	path  string // within the folder, with slashes: products/box/event_sources/admin.yml
 	doc   *strictyaml.Document
 	value any // what is in it
+
+	against int // how many of the document's mistakes are those of its syntax and schema
 }
 
 // object is the file's mapping; nil where it is something else.
@@ -97,6 +99,15 @@ func (f *folder) read(name string) (*file, error) {
 	}
 	doc := strictyaml.Parse(f.called(name), text)
 	return &file{path: name, doc: doc, value: doc.Root().Any()}, nil
+}
+
+// mistakes are all that is wrong with the file; that it holds something else
+// than a mapping is.
+func (f *file) mistakes(called string) strictyaml.Mistakes {
+	if f.object() != nil || len(f.doc.Mistakes()) > 0 {
+		return f.doc.Mistakes()
+	}
+	return strictyaml.Mistakes{{File: called, Line: 1, Column: 1, Text: "must be a mapping, as in entity_name: event_source"}}
 }
 
 // errTooLarge says that a file is beyond the limits.

@@ -100,7 +100,7 @@ func parseSteps(text string) ([]step, error) {
 			steps = append(steps, step{kind: stepDeep})
 			text = text[1:]
 			if text == "." {
-				return nil, errors.New("a name is missing behind ..")
+				return nil, errors.New("two dots without a name behind them")
 			}
 			continue
 		case text[0] == '[':

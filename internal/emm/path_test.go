@@ -140,7 +140,7 @@ func TestPathMistakes(t *testing.T) {
 		"":                        "1 to 4096 characters",
 		strings.Repeat("a", 5000): "1 to 4096 characters",
 		"a[":                      "not closed",
-		"a..":                     "name is missing",
+		"a..":                     "two dots without a name",
 		"a.":                      "name is missing",
 		"a.]":                     "not a name",
 		"a[0]b":                   "where a dot or bracket belongs",

@@ -63,7 +63,7 @@ func Resolve(dir string) (sources []Resolved, mistakes strictyaml.Mistakes, err 
 		if src, ok := readSource(file); ok {
 			sources = append(sources, src.resolved())
 		}
-		mistakes = append(mistakes, file.doc.Mistakes()...)
+		mistakes = append(mistakes, file.mistakes(f.called(file.path))...)
 	}
 	slices.SortFunc(sources, inOrder)
 	return sources, mistakes.Sorted(), nil
@@ -101,9 +101,6 @@ type example struct {
 func readSource(f *file) (src eventSource, ok bool) {
 	src = eventSource{file: f, categories: map[string]layer{}}
 	if f.object() == nil {
-		if len(f.doc.Mistakes()) == 0 {
-			f.doc.At().Mistake("must be a mapping with entity_name, name, mappings and so on")
-		}
 		return src, false
 	}
 	r := reader{f.doc.At(), f.value}

@@ -2,6 +2,7 @@ package emm
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -53,8 +54,25 @@ func Validate(dir string) (report Report, err error) {
 			}
 		}
 	}
-	v.Faults, v.Warnings = v.Faults.Sorted(), v.Warnings.Sorted()
+	v.Faults, v.Warnings = distinct(v.Faults), distinct(v.Warnings)
 	return v.Report, nil
+}
+
+// distinct sorts mistakes and leaves out what stands in several places of the
+// file through aliases, and has been said of the first.
+func distinct(all strictyaml.Mistakes) strictyaml.Mistakes {
+	if len(all) == 0 {
+		return nil
+	}
+	seen := map[strictyaml.Mistake]bool{}
+	return slices.DeleteFunc(all.Sorted(), func(m strictyaml.Mistake) bool {
+		if _, text, ok := strings.Cut(m.Text, ": "); ok {
+			m.Text = text
+		}
+		again := seen[m]
+		seen[m] = true
+		return again
+	})
 }
 
 // validator is the work on a folder.
@@ -74,19 +92,27 @@ type product struct {
 	collections []string // ids
 }
 
-// done takes over what was noted of a file.
-func (v *validator) done(f *file) { v.Faults = append(v.Faults, f.doc.Mistakes()...) }
+// done takes over what was noted of a file. Of a place that is against the
+// schema nothing else is said.
+func (v *validator) done(f *file) {
+	all := f.mistakes(v.called(f.path))
+	against := all[:min(f.against, len(all))]
+	v.Faults = append(v.Faults, against...)
+	for _, m := range all[len(against):] {
+		if !slices.ContainsFunc(against, func(a strictyaml.Mistake) bool { return a.Line == m.Line && a.Column == m.Column }) {
+			v.Faults = append(v.Faults, m)
+		}
+	}
+}
 
 // sound checks a file against its schema, and tells whether there is anything
 // to look at further.
 func (v *validator) sound(f *file, schema string) bool {
 	if f.object() == nil {
-		if len(f.doc.Mistakes()) == 0 {
-			f.doc.At().Mistake("must be a mapping, as in {entity_name: %s}", schema)
-		}
 		return false
 	}
 	v.schemas[schema].check(f)
+	f.against = len(f.doc.Mistakes())
 	return true
 }
 
@@ -160,7 +186,11 @@ func (v *validator) isKnown(at strictyaml.Place, what, key string, t *Taxonomy) 
 	if key == "" || slices.Contains(known, key) {
 		return true
 	}
-	at.Mistake("there is no %s %q; %s", what, key, strictyaml.Suggest(key, known))
+	advice := strictyaml.Suggest(key, known)
+	if strings.HasPrefix(advice, "known:") && len(known) > 10 {
+		advice = fmt.Sprintf("none of the %d there are is like it", len(known))
+	}
+	at.Mistake("there is no %s %q; %s", what, key, advice)
 	return false
 }
 
@@ -256,7 +286,7 @@ func (v *validator) defaults(src eventSource) {
 		}
 		v.attributes(src.categories[key])
 		if !slices.ContainsFunc(src.mappings, func(m mapping) bool { return m.category == key }) {
-			v.warn(at.Key(), "no mapping is of this category")
+			v.warn(at.Key(), "no mapping is of category %s", key)
 		}
 	}
 }

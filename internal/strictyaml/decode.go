@@ -181,20 +181,19 @@ func (n Node) Any() any {
 	if n.tooMuch() || !n.known() {
 		return nil
 	}
+	n.doc.marks[joinPath(n.path)] = n.ast
 	switch n.Kind() {
 	case Null:
 		return nil
 	case List:
 		list := []any{}
 		for _, item := range n.Items() {
-			n.doc.marks[joinPath(item.path)] = item.ast
 			list = append(list, item.Any())
 		}
 		return list
 	case Map:
 		object := map[string]any{}
 		for _, m := range n.Members() {
-			n.doc.marks[joinPath(m.Value.path)] = m.Value.ast
 			object[m.Key] = m.Value.Any()
 		}
 		return object

@@ -145,14 +145,15 @@ func (p Place) Note(format string, args ...any) Mistake {
 // mistake makes a mistake, and tells whether decoding complained of the place.
 func (p Place) mistake(format string, args ...any) (m Mistake, said bool) {
 	var pos *token.Position
-	if p.key {
-		pos = position(p.doc.keys[joinPath(p.path)])
+	of := p.path
+	if p.key && len(of) > 0 {
+		of, pos = of[:len(of)-1], position(p.doc.keys[joinPath(of)])
 	}
 	for n := len(p.path); n >= 0 && pos == nil; n-- {
 		said = said || p.doc.failed[joinPath(p.path[:n])] && n > 0
 		pos = position(p.doc.marks[joinPath(p.path[:n])])
 	}
-	return p.doc.made(pos, strings.Join(p.path, "."), format, args...), said
+	return p.doc.made(pos, strings.Join(of, "."), format, args...), said
 }
 
 // Raw is the text of the single value at the place as it stands in the file,

@@ -160,8 +160,8 @@ func TestAny(t *testing.T) {
 	said := `
 f.yaml:3:11: list.1: element
 f.yaml:5:1: k: this key is here twice, first on line 4; keep one
-f.yaml:7:3: many.1: nowhere
-f.yaml:7:5: many.0.y: key
+f.yaml:7:3: many: nowhere
+f.yaml:7:5: many.0: key
 f.yaml:7:11: many.0.y: value`
 	if diff := cmp.Diff(strings.TrimSpace(said), doc.Mistakes().Err().Error()); diff != "" {
 		t.Error(diff)
