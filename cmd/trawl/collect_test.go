@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 // TestBeyondTheCap: of 25,000 records one query yields 10,000, whether or not
@@ -18,7 +19,7 @@ func TestBeyondTheCap(t *testing.T) {
 	for name, saturated := range map[string]bool{"true totals": false, "totals that stop at the cap": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, setup{tenant: saassim.Options{SaturateCount: saturated}, sources: "{audit: {start: 25h, page_size: 2500}}"})
+			s := newScenario(t, setup{tenant: wiz.Options{SaturateCount: saturated}, sources: "{audit: {start: 25h, page_size: 2500}}"})
 			s.tenant.AddAudit(saassim.Batch{N: 13000})
 			s.tenant.AddAudit(saassim.Batch{N: 12000, From: s.now().Add(-time.Hour), Equal: 100})
 			s.once(0)
@@ -33,7 +34,7 @@ func TestBeyondTheCap(t *testing.T) {
 // middle of a walk, and not more often than it has to be.
 func TestTokenExpires(t *testing.T) {
 	t.Parallel()
-	s := newScenario(t, setup{tenant: saassim.Options{TokenLifetime: 2 * time.Second}})
+	s := newScenario(t, setup{tenant: wiz.Options{TokenLifetime: 2 * time.Second}})
 	s.faults("slow:150ms")
 	s.tenant.AddAudit(saassim.Batch{N: 2500})
 	s.tenant.AddIssues(saassim.Batch{N: 100})
@@ -54,13 +55,13 @@ func TestTokenExpires(t *testing.T) {
 // second, the first three at once.
 func TestRateIsKept(t *testing.T) {
 	t.Parallel()
-	s := newScenario(t, setup{rate: "{requests_per_second: 3, burst: 3}", tenant: saassim.Options{Rate: 6.1, Burst: 6}})
+	s := newScenario(t, setup{rate: "{requests_per_second: 3, burst: 3}", tenant: wiz.Options{Rate: 6.1, Burst: 6}})
 	s.tenant.AddAudit(saassim.Batch{N: 900})
 	s.tenant.AddIssues(saassim.Batch{N: 200})
 	s.once(0)
 	s.wantAll()
 	stats := s.tenant.Stats()
-	if stats.MostPerSecond > 6 || stats.GraphQL < 12 || len(stats.ByFault) > 0 || stats.ByStatus[429] > 0 {
+	if stats.MostPerSecond > 6 || stats.API < 12 || len(stats.ByFault) > 0 || stats.ByStatus[429] > 0 {
 		t.Errorf("%+v", stats)
 	}
 }
@@ -85,15 +86,15 @@ func TestAddresses(t *testing.T) {
 func TestRefusedQuery(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		tenant  saassim.Options
+		tenant  wiz.Options
 		sources string
 		says    string
 	}{
-		"filter": {saassim.Options{}, "{audit: {start: 25h, filter: {nonsense: [x]}}, issues: {start: 25h}}",
+		"filter": {wiz.Options{}, "{audit: {start: 25h, filter: {nonsense: [x]}}, issues: {start: 25h}}",
 			`feed wiz-prod/audit stopped: .*\(query TrawlAuditLog\): HTTP 400: variable \$filterBy got an invalid value: field "nonsense" is not defined`},
-		"with a 200": {saassim.Options{ValidationStatus: 200}, "{audit: {start: 25h, filter: {nonsense: [x]}}, issues: {start: 25h}}",
+		"with a 200": {wiz.Options{ValidationStatus: 200}, "{audit: {start: 25h, filter: {nonsense: [x]}}, issues: {start: 25h}}",
 			`feed wiz-prod/audit stopped: .*\(query TrawlAuditLog\): HTTP 200: variable \$filterBy`},
-		"schema of the past": {saassim.Options{Schema: saassim.LegacySchema}, "{audit: {start: 25h}, issues: {start: 25h}}",
+		"schema of the past": {wiz.Options{Schema: wiz.LegacySchema}, "{audit: {start: 25h}, issues: {start: 25h}}",
 			`feed wiz-prod/audit stopped: .*\(query TrawlAuditLog\): HTTP 400: Cannot query field "actionType" on type "AuditLogEntry"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,7 +108,7 @@ func TestRefusedQuery(t *testing.T) {
 			}
 			asked := 0
 			for _, r := range s.tenant.Requests() {
-				if r.Kind == "graphql" && r.Records == 0 && r.Operation != "issuesV2" {
+				if r.Kind == saassim.KindAPI && r.Records == 0 && r.Operation != "issuesV2" {
 					asked++
 				}
 			}
@@ -133,7 +134,7 @@ func TestRefusedQuery(t *testing.T) {
 // TestForbidden names the scope, and reads what is allowed.
 func TestForbidden(t *testing.T) {
 	t.Parallel()
-	s := newScenario(t, setup{tenant: saassim.Options{Scopes: []string{saassim.ScopeIssues}}})
+	s := newScenario(t, setup{tenant: wiz.Options{Scopes: []string{wiz.ScopeIssues}}})
 	s.tenant.AddAudit(saassim.Batch{N: 20})
 	s.tenant.AddIssues(saassim.Batch{N: 20})
 	said := s.once(1)

@@ -18,6 +18,7 @@ import (
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/engine"
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 // What the demo's tenant holds when it begins, and makes each second after.
@@ -31,7 +32,7 @@ const (
 	demoPatience = 20 * time.Second // for reading and delivering the rest after Ctrl-C
 )
 
-var demoLive = saassim.Live{Audit: 4, Issues: 0.5}
+var demoLive = saassim.Live{"audit": 4, "issues": 0.5}
 
 func (a *app) demoCommand() *cobra.Command {
 	var once bool
@@ -61,7 +62,7 @@ func (a *app) demoCommand() *cobra.Command {
 }
 
 func (a *app) demo(ctx context.Context, once bool, faults saassim.Faults) (err error) {
-	tenant, err := saassim.New(saassim.Options{Seed: uint64(time.Now().UnixNano())})
+	tenant, err := wiz.New(wiz.Options{Seed: uint64(time.Now().UnixNano())})
 	if err != nil {
 		return err
 	}
@@ -127,9 +128,9 @@ connections:
       issues: {start: 25h, interval: 2s, page_size: 100}
 outputs:
   documents: {type: file, path: ./events.ndjson}
-`, url, saassim.DefaultClientID)
+`, url, wiz.DefaultClientID)
 	path := filepath.Join(dir, "trawl.yaml")
-	if err := os.WriteFile(filepath.Join(dir, "client-secret"), []byte(saassim.DefaultClientSecret+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "client-secret"), []byte(wiz.DefaultClientSecret+"\n"), 0o600); err != nil {
 		return nil, fmt.Errorf("write the demo's secret: %w", err)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -139,7 +140,7 @@ outputs:
 }
 
 // demoSummary shows what came in and compares it with what the tenant had.
-func (a *app) demoSummary(dir string, tenant *saassim.Wiz) error {
+func (a *app) demoSummary(dir string, tenant *wiz.Tenant) error {
 	path := filepath.Join(dir, "events.ndjson")
 	tally, err := readTally(path)
 	if err != nil {
@@ -193,7 +194,7 @@ func sizeOf(dir string) int64 {
 }
 
 // faultsMet tells what the tenant did.
-func faultsMet(tenant *saassim.Wiz) string {
+func faultsMet(tenant *wiz.Tenant) string {
 	s := tenant.Stats()
 	var parts []string
 	for _, name := range saassim.FaultNames() {
@@ -209,7 +210,7 @@ func faultsMet(tenant *saassim.Wiz) string {
 
 // demoLive goes on until ctx ends, and shows what arrives. Then it reads and
 // delivers the rest, so that what arrived can be compared with what there was.
-func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *saassim.Wiz, dir string) error {
+func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *wiz.Tenant, dir string) error {
 	if err := a.demoRun(ctx, cfg, logger, tenant, dir); err != nil {
 		return err
 	}
@@ -225,7 +226,7 @@ func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Log
 }
 
 // demoRun collects while the tenant makes records, until ctx ends.
-func (a *app) demoRun(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *saassim.Wiz, dir string) (err error) {
+func (a *app) demoRun(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *wiz.Tenant, dir string) (err error) {
 	collectEarlier()
 	e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, UserAgent: userAgent()})
 	if err != nil {

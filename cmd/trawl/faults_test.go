@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 // faultCase is a tenant that misbehaves, and how the run that meets it has to
@@ -34,6 +35,7 @@ var faultCases = map[string]faultCase{
 	"error500":        {faults: "error500=2x"},
 	"error502":        {faults: "error502=2x"},
 	"error503":        {faults: "error503=2x"},
+	"unavailable":     {faults: "unavailable=1x"},
 	"html":            {faults: "html=2x"},
 	"expire":          {faults: "expire=1/9"},
 	"errors":          {faults: "errors=2x"},
@@ -44,6 +46,7 @@ var faultCases = map[string]faultCase{
 	"huge":            {faults: "huge=2x:3145728", setup: setup{connection: "http: {max_body: 2MiB}"}},
 	"signin500":       {faults: "signin500=2x"},
 	"signin-throttle": {faults: "signin-throttle=1x"},
+	"signin-lost":     {faults: "signin-lost=1x"},
 	"repeat":          {faults: "repeat=1/3"},
 	"empty":           {faults: "empty=1/3"},
 	"stuck":           {faults: "stuck=3x"},
@@ -61,10 +64,10 @@ var faultCases = map[string]faultCase{
 	"chaos":                        {faults: "chaos"},
 	"chaos of the cursors":         {faults: "repeat=0.2,empty=0.2,duplicate=0.5,stuck=2x,null-cursor=2x,shift=1/5:2,unordered,equal=0.2:30"},
 	"chaos of the answers":         {faults: "reset=0.03,truncate=0.04,cut-json=0.03,html=0.03,errors=0.03,partial=0.04,null-nodes=0.03,expire=1/11,error502=0.03"},
-	"capped, shifting and chaotic": {faults: "chaos,shift=1/7:1", setup: setup{tenant: saassim.Options{AuditCap: 150}}},
-	"shuffled snapshots":           {faults: "truncate=0.1,repeat=0.1", setup: setup{tenant: saassim.Options{Order: saassim.Shuffled, Cursors: saassim.SnapshotCursors, AuditCap: 200}}},
-	"oldest first, inclusive":      {faults: "equal:30,empty=0.1", setup: setup{tenant: saassim.Options{Order: saassim.OldestFirst, Inclusive: true, AuditCap: 200}}},
-	"compressed":                   {faults: "truncate=2x,cut-json=1x", setup: setup{tenant: saassim.Options{Gzip: true}}},
+	"capped, shifting and chaotic": {faults: "chaos,shift=1/7:1", setup: setup{tenant: wiz.Options{AuditCap: 150}}},
+	"shuffled snapshots":           {faults: "truncate=0.1,repeat=0.1", setup: setup{tenant: wiz.Options{Order: wiz.Shuffled, Cursors: wiz.SnapshotCursors, AuditCap: 200}}},
+	"oldest first, inclusive":      {faults: "equal:30,empty=0.1", setup: setup{tenant: wiz.Options{Order: wiz.OldestFirst, Inclusive: true, AuditCap: 200}}},
+	"compressed":                   {faults: "truncate=2x,cut-json=1x", setup: setup{tenant: wiz.Options{Gzip: true}}},
 
 	// What ends a run, once it has done what it could.
 	"signin401 for ever": {faults: "signin401", status: 1,
@@ -118,7 +121,11 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-	for _, f := range saassim.FaultNames() {
+	tenant, err := wiz.New(wiz.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range tenant.FaultNames() {
 		if !slices.ContainsFunc(slices.Collect(maps.Values(faultCases)), func(c faultCase) bool { return strings.Contains(c.faults, string(f)) }) {
 			t.Errorf("fault %s is not tested", f)
 		}

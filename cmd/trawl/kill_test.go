@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 // beTrawl makes the test binary the command itself, so that it can be killed.
@@ -54,7 +55,7 @@ func TestKill(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 
-	tenant, err := saassim.New(saassim.Options{Seed: seed, AuditCap: 400})
+	tenant, err := wiz.New(wiz.Options{Seed: seed, AuditCap: 400})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func TestKill(t *testing.T) {
 	lived := make(chan struct{})
 	go func() {
 		defer close(lived)
-		_ = tenant.Run(ctx, saassim.Live{Audit: 60}) // ends with the context's error
+		_ = tenant.Run(ctx, saassim.Live{"audit": 60}) // ends with the context's error
 	}()
 	began, killings := time.Now(), 0
 	for ; killings < kills || time.Since(began) < soak; killings++ {
@@ -113,7 +114,7 @@ func TestKill(t *testing.T) {
 // with status 0, and has lost nothing.
 func TestTerminate(t *testing.T) {
 	t.Parallel()
-	tenant, err := saassim.New(saassim.Options{Seed: 7})
+	tenant, err := wiz.New(wiz.Options{Seed: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +201,7 @@ func waitForFile(t *testing.T, path string) {
 
 // wantExactly compares a file with everything its tenant has: each audit
 // record once, and each issue in its last state.
-func wantExactly(t *testing.T, path string, tenant *saassim.Wiz) {
+func wantExactly(t *testing.T, path string, tenant *wiz.Tenant) {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {

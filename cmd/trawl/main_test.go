@@ -10,7 +10,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/command"
 )
 
 var update = flag.Bool("update", false, "rewrite what scripts compare with")
@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	_ = flag.Set("test.parallel", "8") // they wait more than they compute
 	testscript.Main(m, map[string]func(){
 		"trawl":   func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
-		"saassim": saassim.Main,
+		"saassim": command.Main,
 	})
 }
 

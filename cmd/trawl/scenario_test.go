@@ -16,12 +16,13 @@ import (
 	"time"
 
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 // scenario is a simulated tenant and a configuration that collects from it.
 type scenario struct {
 	t      *testing.T
-	tenant *saassim.Wiz
+	tenant *wiz.Tenant
 	server *saassim.Server
 	dir    string
 
@@ -33,7 +34,7 @@ type scenario struct {
 
 // setup is what scenarios differ in. The zero value will do.
 type setup struct {
-	tenant     saassim.Options
+	tenant     wiz.Options
 	rate       string // rate_limit of the connection; "": no limit to speak of
 	connection string // more YAML of the connection
 	sources    string // YAML of the sources; "": both, from 25 hours ago, 100 records a page
@@ -49,10 +50,10 @@ func newScenario(t *testing.T, o setup) *scenario {
 	if o.tenant.Seed == 0 {
 		o.tenant.Seed = 42
 	}
-	s := &scenario{t: t, dir: t.TempDir(), secrets: map[string]bool{saassim.DefaultClientSecret: true}}
+	s := &scenario{t: t, dir: t.TempDir(), secrets: map[string]bool{wiz.DefaultClientSecret: true}}
 	o.tenant.Clock = s.now
 	var err error
-	if s.tenant, err = saassim.New(o.tenant); err != nil {
+	if s.tenant, err = wiz.New(o.tenant); err != nil {
 		t.Fatal(err)
 	}
 	s.server, err = saassim.Serve("127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -78,7 +79,7 @@ func newScenario(t *testing.T, o setup) *scenario {
 		}
 		return v
 	}
-	s.write("client-secret", saassim.DefaultClientSecret+"\n")
+	s.write("client-secret", wiz.DefaultClientSecret+"\n")
 	s.write("trawl.yaml", fmt.Sprintf(`
 %s
 connections:
@@ -94,7 +95,7 @@ connections:
     sources: %s
 outputs: %s
 `,
-		def(o.top, `listen: ""`), s.server.URL+strings.TrimSpace(def(o.apiURL, "/graphql")), s.server.TokenURL(), saassim.DefaultClientID,
+		def(o.top, `listen: ""`), s.server.URL+strings.TrimSpace(def(o.apiURL, "/graphql")), s.server.URL+wiz.TokenPath, wiz.DefaultClientID,
 		def(o.rate, "{requests_per_second: 500, burst: 50}"), o.connection,
 		def(o.sources, "{audit: {start: 25h, page_size: 100}, issues: {start: 25h, page_size: 100}}"),
 		def(o.outputs, "{archive: {type: file, path: events.ndjson}}")))
@@ -217,7 +218,7 @@ func countLines(t *testing.T, path string) int {
 func (s *scenario) requests() map[string]int {
 	n := map[string]int{}
 	for _, r := range s.tenant.Requests() {
-		if r.Kind == "graphql" {
+		if r.Kind == saassim.KindAPI {
 			n[r.Operation]++
 		}
 	}

@@ -23,7 +23,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 func main() {
@@ -57,8 +57,8 @@ var (
 
 // serveRecords plays the tenant and prints its address.
 func serveRecords(n int) error {
-	tenant, err := saassim.New(saassim.Options{
-		Static:    &saassim.Static{Records: n, From: windowStart, To: windowEnd},
+	tenant, err := wiz.New(wiz.Options{
+		Static:    &wiz.Static{Records: n, From: windowStart, To: windowEnd},
 		AuditCap:  -1,
 		Retention: -1,
 		Clock:     func() time.Time { return windowEnd.Add(time.Hour) },
@@ -196,7 +196,7 @@ connections:
       audit: {start: %[3]s, page_size: 500}
 outputs:
   file: {type: file, path: events.ndjson}
-`, url, saassim.DefaultClientID, windowStart.Add(-time.Minute).Format(time.RFC3339))
+`, url, wiz.DefaultClientID, windowStart.Add(-time.Minute).Format(time.RFC3339))
 	args := []string{"run", "--once", "--quiet"}
 	if profile != "" {
 		args = append(args, "--cpuprofile", profile)
@@ -228,7 +228,7 @@ func trawlCommand(trawl, work, config string, args ...string) (*exec.Cmd, error)
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
 	cmd := exec.Command(trawl, append(args, "-c", file)...)
-	cmd.Env = append(os.Environ(), "TRAWL_BENCH_SECRET="+saassim.DefaultClientSecret)
+	cmd.Env = append(os.Environ(), "TRAWL_BENCH_SECRET="+wiz.DefaultClientSecret)
 	return cmd, nil
 }
 
@@ -268,7 +268,7 @@ func watchIdle(trawl, work, self string, watch time.Duration) error {
     product: wiz
     settings: {api_url: %[2]s/graphql, token_url: %[2]s/oauth/token, client_id: %[3]s, client_secret: "${env:TRAWL_BENCH_SECRET}"}
     sources: {audit: {}}
-`, i, url, saassim.DefaultClientID)
+`, i, url, wiz.DefaultClientID)
 	}
 	cmd, err := trawlCommand(trawl, work, config.String(), "run", "--quiet")
 	if err != nil {

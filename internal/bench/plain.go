@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 const query = `query($first: Int!, $after: String) { auditLogEntries(first: $first, after: $after) {
@@ -21,9 +21,9 @@ const query = `query($first: Int!, $after: String) { auditLogEntries(first: $fir
 func plain(base string) error {
 	resp, err := http.PostForm(base+"/oauth/token", url.Values{
 		"grant_type":    {"client_credentials"},
-		"audience":      {saassim.DefaultAudience},
-		"client_id":     {saassim.DefaultClientID},
-		"client_secret": {saassim.DefaultClientSecret},
+		"audience":      {wiz.DefaultAudience},
+		"client_id":     {wiz.DefaultClientID},
+		"client_secret": {wiz.DefaultClientSecret},
 	})
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)

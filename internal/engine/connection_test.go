@@ -13,13 +13,14 @@ import (
 	"github.com/trawlsec/trawl/internal/fetch"
 	"github.com/trawlsec/trawl/internal/pagelog"
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 // TestRefusedCredential: it stops all feeds of the connection, which try again
 // together after a while and go on once it is mended.
 func TestRefusedCredential(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.timing.retry = 300 * time.Millisecond
 	w.faults("signin401")
 	e := w.open(parts{})
@@ -47,7 +48,7 @@ func TestRefusedCredential(t *testing.T) {
 // once, where they would have waited.
 func TestPersonWakes(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.faults("signin401")
 	e := w.open(parts{})
 	w.start(e)
@@ -63,7 +64,7 @@ func TestPersonWakes(t *testing.T) {
 // other feed, and is asked again when a person says so.
 func TestStoppedFeed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	e := w.open(parts{sources: "{audit: {start: 25h, interval: 50ms, filter: {nonsense: [x]}}, issues: {start: 25h, interval: 50ms}}"})
 	w.start(e)
 	s := w.until(e, "audit stopped, issues read", func(s Status) bool {
@@ -93,14 +94,14 @@ func TestStoppedFeed(t *testing.T) {
 // the scope is there.
 func TestForbiddenFeed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{Scopes: []string{saassim.ScopeIssues}})
+	w := newWorld(t, wiz.Options{Scopes: []string{wiz.ScopeIssues}})
 	w.timing.retry = 100 * time.Millisecond
 	e := w.open(parts{})
 	w.start(e)
 	s := w.until(e, "audit forbidden, issues read", func(s Status) bool {
 		return s.Feeds[0].State == collect.StateForbidden && s.Feeds[1].Healthy() && s.Outputs[0].Documents == 30
 	})
-	if r := s.Feeds[0].Reason; !strings.Contains(r, saassim.ScopeAudit) {
+	if r := s.Feeds[0].Reason; !strings.Contains(r, wiz.ScopeAudit) {
 		t.Errorf("reason: %s", r)
 	}
 	w.until(e, "it is tried again", func(s Status) bool { return s.Connections[0].Answers[fetch.Forbidden] > 2 })
@@ -125,7 +126,7 @@ func cluster(t *testing.T) (url string) {
 // takes over, and nothing enters the log twice.
 func TestLease(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.timing.lease, w.timing.patience = 3*time.Second, time.Second
 	p := parts{top: "log: {url: '" + cluster(t) + "'}"}
 	first, second := w.open(p), w.open(p)
@@ -173,7 +174,7 @@ func TestLease(t *testing.T) {
 // TestOnceWaitsForDeadHolder: a lease whose holder died is waited for.
 func TestOnceWaitsForDeadHolder(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.timing.lease = 2 * time.Second
 	url := cluster(t)
 	dead, err := pagelog.Open(t.Context(), pagelog.Options{URL: url, Logger: w.options().Logger})
@@ -195,7 +196,7 @@ func TestOnceWaitsForDeadHolder(t *testing.T) {
 // TestLostLease: when another takes the lease, the feeds stop until it is free.
 func TestLostLease(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.timing.lease = 600 * time.Millisecond
 	e := w.open(parts{})
 	w.start(e)
@@ -229,7 +230,7 @@ func steal(t *testing.T, e *Engine) {
 // TestAnswersAreCounted by source and by connection.
 func TestAnswersAreCounted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.faults("throttle=1x:10ms")
 	e := w.open(parts{})
 	if err := e.Once(t.Context()); err != nil {

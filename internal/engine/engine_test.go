@@ -17,11 +17,12 @@ import (
 	"github.com/trawlsec/trawl/internal/output"
 	"github.com/trawlsec/trawl/internal/pagelog"
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 func TestOnce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	for range 2 {
 		e := w.open(parts{})
 		if err := e.Once(t.Context()); err != nil {
@@ -42,7 +43,7 @@ func TestOnce(t *testing.T) {
 // lost.
 func TestOnceStopped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.faults("slow:100ms")
 	e := w.open(parts{})
 	ctx, stop := context.WithCancel(t.Context())
@@ -69,7 +70,7 @@ func TestOnceStopped(t *testing.T) {
 // TestOnceTakesNoChanges: they are refused, not kept waiting.
 func TestOnceTakesNoChanges(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.faults("hang")
 	e := w.open(parts{})
 	ctx, stop := context.WithCancel(t.Context())
@@ -92,7 +93,7 @@ func TestOnceTakesNoChanges(t *testing.T) {
 
 func TestChange(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	e := w.open(parts{})
 	var unknown *UnknownFeedError
 	if err := e.Change(t.Context(), "wiz-prod/adit", "pause", time.Time{}); !errors.As(err, &unknown) || len(unknown.Known) != 2 {
@@ -144,7 +145,7 @@ func TestChange(t *testing.T) {
 // TestDropReaders: an output that is no longer configured holds back no page.
 func TestDropReaders(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	readers := func(p parts) []string {
 		e := w.open(p)
 		defer e.Close()
@@ -182,7 +183,7 @@ func TestDropReaders(t *testing.T) {
 // wrong, and what is missing comes once the output works.
 func TestDeadOutput(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.timing.patience = 500 * time.Millisecond
 	p := parts{outputs: "{dead: {type: file, path: there/events.ndjson}, alive: {type: file, path: events.ndjson}}"}
 	if err := os.WriteFile(filepath.Join(w.dir, "there"), nil, 0o600); err != nil { // a file, where a folder belongs
@@ -211,7 +212,7 @@ func TestDeadOutput(t *testing.T) {
 // be there to see it.
 func TestFullLog(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.tenant.AddAudit(saassim.Batch{N: 20000})
 	w.timing.patience = time.Second
 	fifo := filepath.Join(w.dir, "fifo")
@@ -259,7 +260,7 @@ func TestStopInTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, saassim.Options{})
+			w := newWorld(t, wiz.Options{})
 			w.tenant.AddAudit(saassim.Batch{N: 5000})
 			w.faults(c.faults)
 			if c.outputs != "" {
@@ -293,7 +294,7 @@ func TestStopInTime(t *testing.T) {
 // TestLocked: a second engine on a data_dir is refused.
 func TestLocked(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	w.open(parts{})
 	for _, offline := range []bool{false, true} {
 		o := w.options()
@@ -308,7 +309,7 @@ func TestLocked(t *testing.T) {
 // mends it.
 func TestDamagedPosition(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	e := w.open(parts{})
 	if err := e.Once(t.Context()); err != nil {
 		t.Fatal(err)
@@ -361,7 +362,7 @@ func TestDamagedPosition(t *testing.T) {
 // end.
 func TestPermanentOutputError(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	e := w.open(parts{})
 	if err := errors.Join(e.Once(t.Context()), e.Close()); err != nil {
 		t.Fatal(err)
@@ -393,7 +394,7 @@ func TestPermanentOutputError(t *testing.T) {
 
 func TestCloseTwice(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, saassim.Options{})
+	w := newWorld(t, wiz.Options{})
 	e := w.open(parts{})
 	if err := errors.Join(e.Close(), e.Close()); err != nil {
 		t.Error(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,7 +30,7 @@ var loadCatalogue = sync.OnceValues(func() (*catalog.Catalogue, error) { return 
 // world is a simulated tenant and a configuration that collects from it.
 type world struct {
 	t      *testing.T
-	tenant *saassim.Wiz
+	tenant *wiz.Tenant
 	server *saassim.Server
 	dir    string
 	timing timing
@@ -55,10 +56,10 @@ func (l *lines) String() string {
 }
 
 // newWorld has a tenant with 300 audit records and 30 issues.
-func newWorld(t *testing.T, o saassim.Options) *world {
+func newWorld(t *testing.T, o wiz.Options) *world {
 	t.Helper()
 	o.Seed = 11
-	tenant, err := saassim.New(o)
+	tenant, err := wiz.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func (w *world) config(p parts) *config.Config {
 	def(&p.outputs, "{archive: {type: file, path: events.ndjson}}")
 	path := filepath.Join(w.dir, "trawl.yaml")
 	text := fmt.Sprintf("%s\nconnections: {wiz-prod: {product: wiz, sources: %s, rate_limit: {requests_per_second: 500, burst: 100}, settings: {api_url: %q, token_url: %q, client_id: %s, client_secret: %s}}}\noutputs: %s\n",
-		p.top, p.sources, w.server.GraphQLURL(), w.server.TokenURL(), saassim.DefaultClientID, saassim.DefaultClientSecret, p.outputs)
+		p.top, p.sources, w.server.URL+wiz.GraphQLPath, w.server.URL+wiz.TokenPath, wiz.DefaultClientID, wiz.DefaultClientSecret, p.outputs)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
@@ -222,7 +223,7 @@ func (w *world) wantAll(name string, times int) {
 func (w *world) asked(status int) int {
 	n := 0
 	for _, r := range w.tenant.Requests() {
-		if r.Kind == "graphql" && r.Status == status {
+		if r.Kind == saassim.KindAPI && r.Status == status {
 			n++
 		}
 	}

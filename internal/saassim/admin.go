@@ -13,8 +13,7 @@ import (
 
 // Admin is the handler that a test drives a tenant by from another process:
 //
-//	POST /admin/add?audit=10&issues=2&from=T&to=T&late=1h&equal=3   makes records (see Batch); answers their ids
-//	POST /admin/change?issues=5      lets issues change; answers their ids
+//	POST /admin/add?SOURCE=10&from=T&to=T&late=1h&equal=3   makes records (see Batch); answers their ids
 //	POST /admin/faults?set=LIST      replaces the faults (see ParseFaults); the list may be the body
 //	POST /admin/revoke               makes all tokens worthless
 //	POST /admin/forget               empties the request log and the counts
@@ -22,30 +21,24 @@ import (
 //	GET  /admin/requests             the request log, one JSON object a line
 //	GET  /admin/stats                the counts, one JSON object
 //
-// Times are RFC 3339 or durations before now. It asks for no credentials.
-func (w *Wiz) Admin() http.Handler {
+// and what the product adds. Times are RFC 3339 or durations before now. It
+// asks for no credentials.
+func (t *Tenant) Admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /admin/add", func(rw http.ResponseWriter, r *http.Request) {
-		q, p := r.URL.Query(), params{now: w.now()}
-		b := Batch{From: p.time(q, "from"), To: p.time(q, "to"), Late: p.duration(q, "late"), Equal: p.count(q, "equal")}
-		audit, issues := p.count(q, "audit"), p.count(q, "issues")
-		if p.err != nil {
-			http.Error(rw, p.err.Error(), http.StatusBadRequest)
+		p := t.Params(r)
+		b := Batch{From: p.Time("from"), To: p.Time("to"), Late: p.Duration("late"), Equal: p.Count("equal")}
+		counts := map[string]int{}
+		for _, s := range t.product.Sources {
+			counts[s.Name] = p.Count(s.Name)
+		}
+		if p.Failed(rw) {
 			return
 		}
-		b.N = audit
-		writeLines(rw, w.AddAudit(b))
-		b.N = issues
-		writeLines(rw, w.AddIssues(b))
-	})
-	mux.HandleFunc("POST /admin/change", func(rw http.ResponseWriter, r *http.Request) {
-		p := params{}
-		n := p.count(r.URL.Query(), "issues")
-		if p.err != nil {
-			http.Error(rw, p.err.Error(), http.StatusBadRequest)
-			return
+		for _, s := range t.product.Sources {
+			b.N = counts[s.Name]
+			WriteLines(rw, s.Add(b))
 		}
-		writeLines(rw, w.ChangeIssues(n))
 	})
 	mux.HandleFunc("POST /admin/faults", func(rw http.ResponseWriter, r *http.Request) {
 		text := r.URL.Query().Get("set")
@@ -54,7 +47,7 @@ func (w *Wiz) Admin() http.Handler {
 		}
 		f, err := ParseFaults(text)
 		if err == nil {
-			err = w.SetFaults(f)
+			err = t.SetFaults(f)
 		}
 		if err != nil {
 			http.Error(rw, err.Error(), http.StatusBadRequest)
@@ -62,83 +55,95 @@ func (w *Wiz) Admin() http.Handler {
 		}
 		fmt.Fprintln(rw, f)
 	})
-	mux.HandleFunc("POST /admin/revoke", func(http.ResponseWriter, *http.Request) { w.RevokeTokens() })
-	mux.HandleFunc("POST /admin/forget", func(http.ResponseWriter, *http.Request) { w.ForgetRequests() })
+	mux.HandleFunc("POST /admin/revoke", func(http.ResponseWriter, *http.Request) { t.RevokeTokens() })
+	mux.HandleFunc("POST /admin/forget", func(http.ResponseWriter, *http.Request) { t.ForgetRequests() })
 	mux.HandleFunc("GET /admin/truth", func(rw http.ResponseWriter, r *http.Request) {
 		enc := json.NewEncoder(rw)
-		for t := range w.Truth() {
-			if enc.Encode(t) != nil {
+		for v := range t.Truth() {
+			if enc.Encode(v) != nil {
 				return // the client is gone
 			}
 		}
 	})
 	mux.HandleFunc("GET /admin/requests", func(rw http.ResponseWriter, r *http.Request) {
 		enc := json.NewEncoder(rw)
-		for _, req := range w.Requests() {
+		for _, req := range t.Requests() {
 			if enc.Encode(req) != nil {
 				return
 			}
 		}
 	})
 	mux.HandleFunc("GET /admin/stats", func(rw http.ResponseWriter, r *http.Request) {
-		_ = json.NewEncoder(rw).Encode(w.Stats()) // the client may be gone
+		_ = json.NewEncoder(rw).Encode(t.Stats()) // the client may be gone
 	})
+	if t.product.Admin != nil {
+		t.product.Admin(mux)
+	}
 	return mux
 }
 
-func writeLines(rw io.Writer, lines []string) {
+// WriteLines writes each of the texts as a line.
+func WriteLines(w io.Writer, lines []string) {
 	for _, l := range lines {
-		fmt.Fprintln(rw, l)
+		fmt.Fprintln(w, l)
 	}
 }
 
-// params reads numbers and times, and keeps the first mistake.
-type params struct {
-	now time.Time
-	err error
+// Params reads the numbers and times of a request's query, and keeps the first
+// mistake. What is absent is zero.
+type Params struct {
+	values url.Values
+	now    time.Time
+	err    error
 }
 
-func (p *params) count(q url.Values, name string) int {
-	s := q.Get(name)
+// Params are those of a request whose times count from the tenant's now.
+func (t *Tenant) Params(r *http.Request) *Params {
+	return &Params{values: r.URL.Query(), now: t.Now()}
+}
+
+// Failed answers with the first mistake, if there was one, and returns whether
+// there was.
+func (p *Params) Failed(rw http.ResponseWriter) bool {
+	if p.err != nil {
+		http.Error(rw, p.err.Error(), http.StatusBadRequest)
+	}
+	return p.err != nil
+}
+
+// Count reads a number that is not negative.
+func (p *Params) Count(name string) int {
+	return read(p, name, func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err == nil && n < 0 {
+			err = fmt.Errorf("%d is negative", n)
+		}
+		return n, err
+	})
+}
+
+// Duration reads one as time.ParseDuration does.
+func (p *Params) Duration(name string) time.Duration { return read(p, name, time.ParseDuration) }
+
+// Time reads a time, as ParseTime does.
+func (p *Params) Time(name string) time.Time {
+	return read(p, name, func(s string) (time.Time, error) { return ParseTime(s, p.now) })
+}
+
+func read[T any](p *Params, name string, parse func(string) (T, error)) (v T) {
+	s := p.values.Get(name)
 	if s == "" {
-		return 0
+		return v
 	}
-	n, err := strconv.Atoi(s)
-	if err == nil && n < 0 {
-		err = fmt.Errorf("%d is negative", n)
-	}
-	p.note(name, err)
-	return n
-}
-
-func (p *params) duration(q url.Values, name string) time.Duration {
-	s := q.Get(name)
-	if s == "" {
-		return 0
-	}
-	d, err := time.ParseDuration(s)
-	p.note(name, err)
-	return d
-}
-
-func (p *params) time(q url.Values, name string) time.Time {
-	s := q.Get(name)
-	if s == "" {
-		return time.Time{}
-	}
-	t, err := parseTime(s, p.now)
-	p.note(name, err)
-	return t
-}
-
-func (p *params) note(name string, err error) {
+	v, err := parse(s)
 	if err != nil && p.err == nil {
 		p.err = fmt.Errorf("parameter %s: %w", name, err)
 	}
+	return v
 }
 
-// parseTime reads a time, or a duration before now.
-func parseTime(s string, now time.Time) (time.Time, error) {
+// ParseTime reads a time in RFC 3339, or a duration before now.
+func ParseTime(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil {
 		return now.Add(-d), nil
 	}

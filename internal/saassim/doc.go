@@ -2,77 +2,20 @@
 // tell the difference, and badly enough that it has to be a good one: the
 // demo, the tests of the whole program and the benchmarks collect from it.
 //
-// It is written from the vendor's documents and schema and from what others
-// saw of the real service, never from what Trawl's own client sends.
+// It is written from the vendors' documents and schemas and from what others
+// saw of the real services, never from what Trawl's own client sends.
 //
-// # Wiz: what is imitated
-//
-//   - The token endpoint: POST of a form with client_credentials, client id and
-//     secret, and the audience wiz-api; a JWT with the claims exp, dc and
-//     encodedScopes (an unexplained bit mask); expires_in of a day.
-//   - One address for everything, POST /graphql with JSON. Queries are parsed
-//     and checked against a schema: unknown fields, arguments and enum values
-//     are refused, variables are read as strictly as the specification of
-//     GraphQL has it, and only the fields asked for come back, with aliases,
-//     fragments, @skip and @include.
-//   - auditLogEntries and auditLogEntry, issuesV2 and issue, serviceAccounts,
-//     with all filters of the audit log and the main ones of issues; the pages
-//     of Relay, at most 5000 entries or 500 issues; orderBy for issues and none
-//     for the audit log.
-//   - The audit log ends silently at 10,000 results of a query, and goes back
-//     180 days.
-//   - Scopes are checked for each query. The refusal has the words of a live
-//     tenant's: it names the scopes that would do, read:all among them, and
-//     those that the account has.
-//   - Going too fast is answered by 429, with or without Retry-After, or by a
-//     200 whose GraphQL error says so.
-//   - Audit log entries in the shapes seen in samples: both performer and the
-//     older user and serviceAccount, which are null once the account is gone;
-//     addresses that are null for a quarter; fields that were added later null
-//     in older entries; a sign-in whose request has its own id. An older
-//     schema, put together from older samples, can be chosen in place of the
-//     present one.
-//   - Issues of every type with a life: opened, taken up, resolved, rejected,
-//     reopened, and changes that leave statusChangedAt alone. It is null until
-//     the status first changes. Queries see the present state only.
-//
-// # What is not imitated
-//
-//   - Everything else of the schema: an issue's evidence, remediation and
-//     comment threads, the paged detections of a threat, exports and reports,
-//     mutations, introspection. Asking for it is refused as unknown.
-//   - Filters of issues that the schema file here does not list are refused,
-//     not ignored.
-//   - TLS, and the address of the region that the dc claim names.
-//   - Entries of the action types SCIM, SUBSCRIPTION and AI_AGENT_ACTIVITY: the
-//     names of their actions are not known.
-//
-// # What the documents leave open, and what was chosen
-//
-//   - Whether after and before include their own instant: they do not, unless
-//     Options.Inclusive. A time that is null lies in no window.
-//   - The order of the audit log: newest first, or Options.Order. Of issues
-//     without orderBy: those created last first. Nulls come last when ascending.
-//   - What cursors hold: an offset, so that pages shift when records appear
-//     before it, or with SnapshotCursors the result of the first page. A cursor
-//     works for its own query only, whatever the page size.
-//   - first is required, and one that is too large refused, as partners say of
-//     the one and nobody of the other (Options.ClampPages).
-//   - Whether totalCount saturates: it does not, unless Options.SaturateCount.
-//   - HTTP statuses: 401 for a bad credential or token, 200 for a missing scope,
-//     400 for a query that does not fit (each an option), 403 for a wrong
-//     audience or grant. The codes in extensions are common ones; the real ones
-//     are not written down, except that UNAUTHORIZED was seen with a refusal.
-//   - inLast and its like count from the tenant's clock; a month has 30 days.
-//   - search finds parts of an entry's id and request id, userAgent parts of the
-//     user agent; the other filters compare whole values.
-//   - A query's own audit log entry (Options.AuditReads) is named after the
-//     query with a capital letter, as are most known actions.
+// Each product is a package of its own below this one. Its documentation says
+// what is imitated, what is not, and what was chosen where the documents leave
+// something open. This package is what they share: a Tenant of any product with
+// its faults, its request log, its tokens, its admin requests and its truth; a
+// Call being answered; a Server; and people, times and records to make up. The
+// command in cmd/saassim serves a tenant of any product.
 //
 // # Time
 //
-// Options.Clock is the tenant's calendar: it decides which records are visible
-// and what a retention or "inLast" means. Tokens, the rate limit, delays and
+// The Clock of a tenant is its calendar: it decides which records are visible
+// and what a retention or "the last hour" means. Tokens, rate limits, delays and
 // the request log go by real time, whatever the calendar says.
 //
 // # Misbehaviour
@@ -80,5 +23,6 @@
 // A Fault has a name, so that a test script and the command line can choose
 // it, and strikes at random by a seed, each so many-th time, or the next so
 // many times. Faults are independent of each other, and can be replaced while
-// the tenant runs. See ParseFaults.
+// the tenant runs. See ParseFaults. What a product does by its documents, however
+// odd, is no fault: it always does it.
 package saassim

@@ -15,9 +15,14 @@ import (
 // Fault names one way in which a tenant misbehaves.
 type Fault string
 
-// What happens to a whole answer. Each is decided anew for every GraphQL
-// request (the SignIn ones: for every token request); where several fall on
-// one request, the first in this list that replaces the answer wins.
+// Chaos stands for a blend of the faults that pass, as far as the product can
+// have them: a client that retries, signs in again and drops what it already has
+// loses nothing to them. A fault named besides it has its own setting.
+const Chaos Fault = "chaos"
+
+// What happens to a whole answer. Each is decided anew for every request to
+// the API (the SignIn ones: for every token request); where several fall on one
+// request, the first in this list that replaces the answer wins.
 const (
 	Slow         Fault = "slow"          // the answer waits (200ms)
 	Hang         Fault = "hang"          // no answer until the client gives up
@@ -25,16 +30,17 @@ const (
 	Throttle     Fault = "throttle"      // 429, Retry-After in seconds (1s)
 	ThrottleDate Fault = "throttle-date" // 429, Retry-After as a date (1s)
 	ThrottleBare Fault = "throttle-bare" // 429 without Retry-After
-	ThrottleBody Fault = "throttle-body" // 200, GraphQL error "Rate limit exceeded" with retryAfter (1s)
+	ThrottleBody Fault = "throttle-body" // 200, with an error in the body that says how long to wait (1s)
 	Error500     Fault = "error500"
 	Error502     Fault = "error502"
 	Error503     Fault = "error503"
+	Unavailable  Fault = "unavailable"  // 503, Retry-After in seconds (1s)
 	HTML         Fault = "html"         // 200 with a web page
 	Expire       Fault = "expire"       // all tokens become worthless just before the request
 	Unauthorized Fault = "unauthorized" // 401 whatever the token
-	Errors       Fault = "errors"       // 200, GraphQL errors and null data
-	Partial      Fault = "partial"      // GraphQL errors, and half of the page's records as data
-	NullNodes    Fault = "null-nodes"   // GraphQL errors, and null in place of the page's records
+	Errors       Fault = "errors"       // 200, with errors in the body and no data
+	Partial      Fault = "partial"      // errors in the body, and half of the page's records as data
+	NullNodes    Fault = "null-nodes"   // errors in the body, and null in place of the page's records
 	Truncate     Fault = "truncate"     // the connection closes halfway through the body
 	CutJSON      Fault = "cut-json"     // half of the JSON as a whole HTTP body
 	Huge         Fault = "huge"         // blanks before the JSON (68157440 bytes)
@@ -42,26 +48,31 @@ const (
 	SignIn500      Fault = "signin500"
 	SignIn401      Fault = "signin401"
 	SignInThrottle Fault = "signin-throttle" // 429, Retry-After in seconds (1s)
+	SignInLost     Fault = "signin-lost"     // the sign-in succeeds, but its answer is lost: the connection is reset
 )
 
 // What happens to a page of records.
 const (
 	RepeatPage    Fault = "repeat"         // the page before once more, with a new cursor to this one
-	EmptyPage     Fault = "empty"          // no records, hasNextPage true, a new cursor to the same place
-	StuckCursor   Fault = "stuck"          // hasNextPage true and a cursor to this very page
-	NullCursor    Fault = "null-cursor"    // hasNextPage true without a cursor
-	NumericCursor Fault = "numeric-cursor" // endCursor is a JSON number
+	EmptyPage     Fault = "empty"          // no records, yet more to come: a new cursor to the same place
+	StuckCursor   Fault = "stuck"          // more to come, and a cursor to this very page
+	NullCursor    Fault = "null-cursor"    // more to come without a cursor
+	NumericCursor Fault = "numeric-cursor" // the cursor is a JSON number
+	DeadCursor    Fault = "dead-cursor"    // the cursor is refused as one that is too old
+	ShortPage     Fault = "short"          // a page of half the size, though there are more records
 	CapResults    Fault = "cap"            // the query ends silently after so many results (10000)
-	MissingKeys   Fault = "missing"        // performer, actionType, actionParameters, sourceIP are left out
+	MissingKeys   Fault = "missing"        // keys that should always be there are left out
 	Duplicate     Fault = "duplicate"      // a record stands twice in the page
-	Shift         Fault = "shift"          // so many records appear, or issues change, before a later page of a walk is read (3)
-	Unordered     Fault = "unordered"      // audit log entries in no order
+	Shift         Fault = "shift"          // so many records appear or change before a later page of a walk is read (3)
+	Unordered     Fault = "unordered"      // records in no order
 )
 
 // What happens to records as they are made.
 const (
 	Late  Fault = "late"  // a record becomes visible this long after its time (10m)
 	Equal Fault = "equal" // so many records share one time (20)
+	Twice Fault = "twice" // a record enters a stream a second time, or a batch that was pushed is sent again
+	Lost  Fault = "lost"  // a record never enters the stream, or is never pushed; only queries see it
 )
 
 // Setting says when a fault strikes, by one of Rate, Every and Times, and how
@@ -77,24 +88,62 @@ type Setting struct {
 // Faults is what goes wrong in a tenant.
 type Faults map[Fault]Setting
 
-// faultKind is what a fault's setting may say besides when.
+// faultKind is what there is to know of a fault.
 type faultKind struct {
-	delay time.Duration
-	n     int
+	common bool          // every product can have it
+	aside  bool          // it is no part of a request to the API: drawn by itself, where it belongs
+	delay  time.Duration // what a setting has where it says nothing
+	n      int
+	chaos  Setting // its part in the blend; zero: none
 }
 
 var faultKinds = map[Fault]faultKind{
-	Slow: {delay: 200 * time.Millisecond}, Hang: {}, Reset: {},
-	Throttle: {delay: time.Second}, ThrottleDate: {delay: time.Second}, ThrottleBare: {}, ThrottleBody: {delay: time.Second},
-	Error500: {}, Error502: {}, Error503: {}, HTML: {}, Expire: {}, Unauthorized: {},
-	Errors: {}, Partial: {}, NullNodes: {}, Truncate: {}, CutJSON: {}, Huge: {n: 65 << 20},
-	SignIn500: {}, SignIn401: {}, SignInThrottle: {delay: time.Second},
-	RepeatPage: {}, EmptyPage: {}, StuckCursor: {}, NullCursor: {}, NumericCursor: {}, CapResults: {n: 10_000},
-	MissingKeys: {}, Duplicate: {}, Shift: {n: 3}, Unordered: {},
-	Late: {delay: 10 * time.Minute}, Equal: {n: 20},
+	Slow:         {common: true, delay: 200 * time.Millisecond, chaos: Setting{Rate: 0.05, Delay: 50 * time.Millisecond}},
+	Hang:         {common: true},
+	Reset:        {common: true, chaos: Setting{Rate: 0.01}},
+	Throttle:     {common: true, delay: time.Second, chaos: Setting{Rate: 0.02}},
+	ThrottleDate: {common: true, delay: time.Second, chaos: Setting{Rate: 0.005}},
+	ThrottleBare: {common: true, chaos: Setting{Rate: 0.01}},
+	ThrottleBody: {delay: time.Second, chaos: Setting{Rate: 0.01}},
+	Error500:     {common: true, chaos: Setting{Rate: 0.02}},
+	Error502:     {common: true, chaos: Setting{Rate: 0.01}},
+	Error503:     {common: true, chaos: Setting{Rate: 0.01}},
+	Unavailable:  {common: true, delay: time.Second, chaos: Setting{Rate: 0.005}},
+	HTML:         {common: true, chaos: Setting{Rate: 0.01}},
+	Expire:       {common: true, chaos: Setting{Every: 97}},
+	Unauthorized: {common: true},
+	Errors:       {chaos: Setting{Rate: 0.01}},
+	Partial:      {chaos: Setting{Rate: 0.02}},
+	NullNodes:    {chaos: Setting{Rate: 0.01}},
+	Truncate:     {common: true, chaos: Setting{Rate: 0.02}},
+	CutJSON:      {common: true, chaos: Setting{Rate: 0.01}},
+	Huge:         {common: true, n: 65 << 20},
+
+	SignIn500:      {common: true, aside: true, chaos: Setting{Rate: 0.1}},
+	SignIn401:      {common: true, aside: true},
+	SignInThrottle: {common: true, aside: true, delay: time.Second},
+	SignInLost:     {common: true, aside: true},
+
+	RepeatPage:    {chaos: Setting{Rate: 0.02}},
+	EmptyPage:     {chaos: Setting{Rate: 0.02}},
+	StuckCursor:   {},
+	NullCursor:    {},
+	NumericCursor: {},
+	DeadCursor:    {},
+	ShortPage:     {chaos: Setting{Rate: 0.1}},
+	CapResults:    {n: 10_000},
+	MissingKeys:   {},
+	Duplicate:     {chaos: Setting{Rate: 0.02}},
+	Shift:         {n: 3},
+	Unordered:     {},
+
+	Late:  {common: true, aside: true, delay: 10 * time.Minute},
+	Equal: {common: true, aside: true, n: 20, chaos: Setting{Rate: 0.02, N: 20}},
+	Twice: {aside: true, chaos: Setting{Rate: 0.05}},
+	Lost:  {aside: true},
 }
 
-// FaultNames lists every fault, by name.
+// FaultNames lists every fault that some product can have, by name.
 func FaultNames() []Fault { return slices.Sorted(maps.Keys(faultKinds)) }
 
 func join(faults []Fault) string {
@@ -109,31 +158,35 @@ func join(faults []Fault) string {
 func FaultsHelp() string {
 	return "A fault is written NAME, or NAME=WHEN, with :AMOUNT for some. WHEN is a share of the times (0.1),\n" +
 		"each so many-th time (1/7), or the next so many (3x). The names:\n" +
-		"chaos (a blend of those that pass), " + join(FaultNames())
+		string(Chaos) + " (a blend of those that pass), " + join(FaultNames())
 }
 
-func (f Fault) throttles() bool {
-	return f == Throttle || f == ThrottleDate || f == ThrottleBare || f == ThrottleBody
+// Only is the faults of the list that are among the names, and Chaos.
+func (f Faults) Only(names []Fault) Faults {
+	out := maps.Clone(f)
+	maps.DeleteFunc(out, func(name Fault, _ Setting) bool { return name != Chaos && !slices.Contains(names, name) })
+	return out
 }
 
-// Chaos is a blend of the faults that pass: a client that retries, signs in
-// again and drops what it has already loses nothing to them.
-func Chaos() Faults {
-	share := func(r float64) Setting { return Setting{Rate: r} }
-	return Faults{
-		Slow: {Rate: 0.05, Delay: 50 * time.Millisecond}, Reset: share(0.01), Truncate: share(0.02), CutJSON: share(0.01),
-		Throttle: share(0.02), ThrottleDate: share(0.005), ThrottleBare: share(0.01), ThrottleBody: share(0.01),
-		Error500: share(0.02), Error502: share(0.01), Error503: share(0.01), HTML: share(0.01), Errors: share(0.01),
-		Partial: share(0.02), NullNodes: share(0.01), Expire: {Every: 97}, SignIn500: share(0.1),
-		RepeatPage: share(0.02), EmptyPage: share(0.02), Duplicate: share(0.02), Equal: {Rate: 0.02, N: 20},
+// expand replaces Chaos by what it stands for where only some faults can be.
+func (f Faults) expand(known []Fault) Faults {
+	if _, ok := f[Chaos]; !ok {
+		return f
 	}
+	out := maps.Clone(f)
+	delete(out, Chaos)
+	for _, name := range known {
+		if _, given := f[name]; !given && faultKinds[name].chaos != (Setting{}) {
+			out[name] = faultKinds[name].chaos
+		}
+	}
+	return out
 }
 
 // ParseFaults reads a comma-separated list of name[=when][:amount]. When is a
 // share of the times (0.1), each so many-th time (1/7) or the next so many
 // (3x), and always where it is missing; the amount is a duration or a count,
-// by the fault. "chaos" stands for what Chaos returns. An empty text is no
-// faults.
+// by the fault. An empty text is no faults.
 func ParseFaults(s string) (Faults, error) {
 	out := Faults{}
 	for item := range strings.SplitSeq(s, ",") {
@@ -141,8 +194,8 @@ func ParseFaults(s string) (Faults, error) {
 		if item == "" {
 			continue
 		}
-		if item == "chaos" {
-			maps.Copy(out, Chaos())
+		if item == string(Chaos) {
+			out[Chaos] = Setting{Rate: 1}
 			continue
 		}
 		spec, amount, hasAmount := strings.Cut(item, ":")
@@ -150,7 +203,7 @@ func ParseFaults(s string) (Faults, error) {
 		f, set := Fault(name), Setting{Rate: 1}
 		kind, ok := faultKinds[f]
 		if !ok {
-			return nil, fmt.Errorf("parse faults %q: no fault is called %q; there are: chaos, %s", s, name, join(FaultNames()))
+			return nil, fmt.Errorf("parse faults %q: no fault is called %q; there are: %s, %s", s, name, Chaos, join(FaultNames()))
 		}
 		var err error
 		if hasWhen {
@@ -192,7 +245,7 @@ func parseWhen(s string) (Setting, error) {
 func (f Faults) check() error {
 	for name, s := range f {
 		switch _, ok := faultKinds[name]; {
-		case !ok:
+		case !ok && name != Chaos:
 			return fmt.Errorf("no fault is called %q", name)
 		case !(s.Rate >= 0 && s.Rate <= 1): // not a number is refused too
 			return fmt.Errorf("fault %s: a share of %v is not between 0 and 1", name, s.Rate)
@@ -209,6 +262,7 @@ func (f Faults) String() string {
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		s, item := f[name], string(name)
 		switch {
+		case name == Chaos: // takes no setting
 		case s.Every > 0:
 			item += "=1/" + strconv.Itoa(s.Every)
 		case s.Times > 0:
@@ -238,12 +292,6 @@ type striker struct {
 	Setting
 	rand *rand.Rand
 	seen int
-}
-
-func newFaultState(seed uint64, f Faults) *faultState {
-	s := &faultState{seed: seed}
-	s.replace(f)
-	return s
 }
 
 func (s *faultState) replace(f Faults) {
@@ -292,14 +340,14 @@ func (s *faultState) drawLocked(f Fault) (Setting, bool) {
 	return st.Setting, hit
 }
 
-// drawRequest decides for one GraphQL request which of the faults in force
+// drawRequest decides for one request to the API which of the faults in force
 // strike it.
 func (s *faultState) drawRequest() map[Fault]Setting {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var hits map[Fault]Setting
 	for f := range s.set {
-		if f == Late || f == Equal || f == SignIn500 || f == SignIn401 || f == SignInThrottle {
+		if faultKinds[f].aside {
 			continue
 		}
 		if set, hit := s.drawLocked(f); hit {

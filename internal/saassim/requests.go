@@ -11,7 +11,7 @@ import (
 // What a request's credentials were worth (Request.Auth).
 const (
 	AuthOK      = "ok"
-	AuthMissing = "missing" // no bearer token
+	AuthMissing = "missing" // no token, or not of the scheme
 	AuthUnknown = "unknown" // a token never given out, or revoked
 	AuthExpired = "expired"
 	AuthRefused = "refused" // a token request without success
@@ -20,25 +20,33 @@ const (
 // keptRequests is how many requests a tenant remembers.
 const keptRequests = 1 << 16
 
+// Kinds of request (Request.Kind).
+const (
+	KindAPI   = "api"
+	KindToken = "token" // a sign-in
+)
+
 // Request is one request as the tenant saw it. It holds no secret.
 type Request struct {
 	Time      time.Time       `json:"time"`
-	Kind      string          `json:"kind"` // token, graphql, or "" for a path that does not exist
+	Kind      string          `json:"kind"` // "" for a path that does not exist
+	Method    string          `json:"method"`
 	Path      string          `json:"path"`
 	UserAgent string          `json:"user_agent,omitempty"`
-	Operation string          `json:"operation,omitempty"` // fields of the query's root, joined by commas
-	Variables json.RawMessage `json:"variables,omitempty"` // as received
+	Operation string          `json:"operation,omitempty"` // what was asked for; of GraphQL, the fields of the query's root, joined by commas
+	Query     string          `json:"query,omitempty"`     // of the URL, as received
+	Variables json.RawMessage `json:"variables,omitempty"` // of a GraphQL query, as received
 	Auth      string          `json:"auth,omitempty"`
 	Status    int             `json:"status"`            // 0: no answer was made
 	Records   int             `json:"records,omitempty"` // in the page that was answered
 	Faults    []Fault         `json:"faults,omitempty"`  // that struck it
 }
 
-// Stats counts what a tenant has seen. The most a second counts GraphQL
-// requests in any span of one second.
+// Stats counts what a tenant has seen. The most a second counts requests to
+// the API in any span of one second.
 type Stats struct {
 	Requests      int           `json:"requests"`
-	GraphQL       int           `json:"graphql"`
+	API           int           `json:"api"`
 	SignIns       int           `json:"sign_ins"` // successful ones
 	Records       int           `json:"records"`  // in pages answered, each as often as it was
 	MostPerSecond int           `json:"most_per_second"`
@@ -51,14 +59,14 @@ type requestLog struct {
 	kept   []Request // a ring once it is full
 	next   int       // where the ring goes on
 	stats  Stats
-	recent []time.Time // GraphQL requests of the last second
+	recent []time.Time // requests to the API of the last second
 }
 
 func newRequestLog() *requestLog {
 	return &requestLog{stats: Stats{ByStatus: map[int]int{}, ByFault: map[Fault]int{}}}
 }
 
-// arrived counts a GraphQL request at the time it came.
+// arrived counts a request to the API at the time it came.
 func (l *requestLog) arrived(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,9 +90,9 @@ func (l *requestLog) add(r Request) {
 		s.ByFault[f]++
 	}
 	switch {
-	case r.Kind == "graphql":
-		s.GraphQL++
-	case r.Kind == "token" && r.Auth == AuthOK:
+	case r.Kind == KindAPI:
+		s.API++
+	case r.Kind == KindToken && r.Auth == AuthOK:
 		s.SignIns++
 	}
 	if len(l.kept) < keptRequests {
@@ -95,18 +103,13 @@ func (l *requestLog) add(r Request) {
 	l.next = (l.next + 1) % keptRequests
 }
 
-// Requests returns the requests answered so far in the order they were
-// answered; of very many, the last 65,536.
-func (w *Wiz) Requests() []Request {
-	l := w.log
+func (l *requestLog) requests() []Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append(slices.Clone(l.kept[l.next:]), l.kept[:l.next]...)
 }
 
-// Stats returns the counts so far.
-func (w *Wiz) Stats() Stats {
-	l := w.log
+func (l *requestLog) counts() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.stats
@@ -114,9 +117,7 @@ func (w *Wiz) Stats() Stats {
 	return s
 }
 
-// ForgetRequests empties the log of requests and sets the counts to zero.
-func (w *Wiz) ForgetRequests() {
-	l := w.log
+func (l *requestLog) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.kept, l.next, l.recent = nil, 0, nil

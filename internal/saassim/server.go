@@ -26,10 +26,6 @@ type Server struct {
 	calls  sync.WaitGroup // requests under way; grows under the lock only
 }
 
-// Start serves the tenant on a free port of the loopback interface until the
-// server is closed.
-func (w *Wiz) Start() (*Server, error) { return Serve("127.0.0.1:0", w) }
-
 // Serve serves a handler on an address, which must be a loopback one.
 func Serve(addr string, h http.Handler) (*Server, error) {
 	host, _, err := net.SplitHostPort(addr)
@@ -74,12 +70,6 @@ func (s *Server) begin() bool {
 	}
 	return !s.closed
 }
-
-// GraphQLURL is where queries are answered.
-func (s *Server) GraphQLURL() string { return s.URL + "/graphql" }
-
-// TokenURL is where tokens are asked for.
-func (s *Server) TokenURL() string { return s.URL + "/oauth/token" }
 
 // Close ends the connections, waits for the requests under way and returns
 // what had ended the server before, if anything did.

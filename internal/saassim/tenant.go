@@ -1,249 +1,267 @@
 package saassim
 
 import (
+	"context"
 	"fmt"
+	"iter"
+	"math"
 	"math/rand/v2"
 	"net/http"
-	"sync"
-	"sync/atomic"
+	"slices"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
-// What a tenant accepts where Options leaves it open. The lengths are those of
-// real credentials (53 and 64 characters).
-const (
-	DefaultClientID     = "trawlsimulatedserviceaccount0000000000000000000000000"
-	DefaultClientSecret = "simulated-secret-not-a-real-one-00000000000000000000000000000000"
-	DefaultAudience     = "wiz-api"
-)
+// Product is what makes a tenant one of a certain product. Its functions may
+// be called from several goroutines at once.
+type Product struct {
+	Name    string   // "wiz"
+	Sources []Source // the kinds of record that it has
+	Faults  []Fault  // that it can have besides those that every product can
+	Truth   iter.Seq[Truth]
 
-// Scopes that the tenant checks. ScopeAll stands for every scope that begins
-// with "read:", and so not for ScopeAudit.
-const (
-	ScopeAudit           = "admin:audit"
-	ScopeIssues          = "read:issues"
-	ScopeServiceAccounts = "read:service_accounts"
-	ScopeAll             = "read:all"
-)
-
-// Order is the order of audit log entries, of which Wiz documents nothing.
-type Order string
-
-// The orders a tenant can have.
-const (
-	NewestFirst Order = "newest-first"
-	OldestFirst Order = "oldest-first"
-	Shuffled    Order = "shuffled" // the same for every page of a walk, unrelated to time
-)
-
-// Cursors is what a page cursor holds on to.
-type Cursors string
-
-// The two kinds of cursor.
-const (
-	OffsetCursors   Cursors = "offset"   // a count of records: pages shift when records appear before it
-	SnapshotCursors Cursors = "snapshot" // the result of the first page's query, as it was then
-)
-
-// Schema is the age of the tenant's GraphQL schema.
-type Schema string
-
-// The two ages of the audit log's schema.
-const (
-	CurrentSchema Schema = "current" // performer, actionType, filters actionV2 and sourceIP
-	LegacySchema  Schema = "legacy"  // user and serviceAccount only, filters action and sourceIp
-)
-
-// Options describes a tenant. The zero value is a tenant without records that
-// behaves as the vendor's documents say, with what they leave open as told in
-// the package comment.
-type Options struct {
-	Seed  uint64           // of everything drawn at random; the same seed and calls give the same records and faults
-	Clock func() time.Time // the tenant's calendar: what is visible, and what "inLast" means. nil: time.Now
-
-	ClientID, ClientSecret, Audience string
-	TokenHeaders                     map[string]string // headers that a token request must have
-	TokenParams                      map[string]string // form values that a token request must have besides the usual ones
-	TokenLifetime                    time.Duration     // 0: 24 hours
-	Scopes                           []string          // of the service account. nil: ScopeAudit and ScopeIssues
-	DataCentre                       string            // the token's dc claim. "": us1
-
-	RefusedStatus    int // HTTP status for a bad credential. 0: 401
-	DeniedStatus     int // HTTP status for a missing scope. 0: 200, with a GraphQL error
-	ValidationStatus int // HTTP status for a query that does not fit the schema. 0: 400
-
-	Schema          Schema        // "": CurrentSchema
-	Users           int           // people in the tenant. 0: 40
-	ServiceAccounts int           // programs in the tenant. 0: 12
-	Order           Order         // "": NewestFirst
-	Cursors         Cursors       // "": OffsetCursors
-	Inclusive       bool          // after and before include their own instant
-	AuditCap        int           // results of one audit query. 0: 10,000; negative: no limit
-	SaturateCount   bool          // totalCount stops at the cap as well
-	Retention       time.Duration // of audit log entries. 0: 180 days; negative: for ever
-	MaxAuditPage    int           // 0: 5000
-	MaxIssuePage    int           // 0: 500
-	ClampPages      bool          // a first beyond the maximum is lowered, not refused
-	AuditReads      bool          // sign-ins and queries leave audit log entries themselves
-	Static          *Static       // a large audit log that exists by arithmetic, in place of the one in memory
-
-	Rate       float64 // GraphQL requests a second; 0: no limit
-	Burst      int     // 0: the rate, rounded up
-	RateAnswer Fault   // one of the Throttle faults: how going too fast is answered. "": Throttle
-	Gzip       bool    // compress answers for clients that accept it
-	Faults     Faults  // what goes wrong, and how often
+	Answer func(*Call)               // answers a request
+	Error  func(c *Call, status int) // answers with what the product says for a status of its own failures
+	Limit  func(*Call) bool          // answers when the client goes too fast, and returns whether it did; nil: never
+	Admin  func(*http.ServeMux)      // adds admin requests of the product's own; nil: none
 }
 
-// Wiz is a simulated Wiz tenant: an http.Handler with a token endpoint at
-// /oauth/token and the API at /graphql. Its methods may be called from several
+// Source is a kind of record of a product.
+type Source struct {
+	Name string               // "audit"
+	Add  func(Batch) []string // makes records and returns their ids in the order of their times
+	Live func()               // one event in the life of the tenant; nil: one record, now
+}
+
+// Settings are those that the tenants of every product have.
+type Settings struct {
+	Seed   uint64           // of everything drawn at random; the same seed and calls give the same records and faults
+	Clock  func() time.Time // the tenant's calendar; nil: time.Now
+	Gzip   bool             // compress answers for clients that accept it
+	Faults Faults           // what goes wrong, and how often
+}
+
+// Tenant is a simulated tenant of any product: an http.Handler with what a
+// test or the demo needs to drive it. Its methods may be called from several
 // goroutines at once.
-type Wiz struct {
-	opts    Options
-	schema  *graph
-	limiter *rate.Limiter // nil: no limit
-	tokens  *tokenStore
+type Tenant struct {
+	product Product
+	clock   func() time.Time
+	gzip    bool
+	known   []Fault
 	faults  *faultState
 	log     *requestLog
-	numeric atomic.Bool   // number cursors have been given out, so they are taken back
-	nonce   atomic.Uint64 // makes two cursors of one place differ
-
-	mu        sync.RWMutex // guards what follows
-	gen       *generator
-	audit     []*auditEntry // by time; a reader may keep the slice, so it is only appended to or replaced
-	auditByID map[string]*auditEntry
-	lastSeen  time.Time // when the last of the entries becomes visible
-	issues    []*issue  // in order of creation
-	snapshots snapshots
-	static    *staticSet
+	tokens  *tokenStore
+	dice    Dice // of the pace of Run only, which is called once
 }
 
-// New returns a tenant. It fails when the options contradict each other.
-func New(opts Options) (*Wiz, error) {
-	opts = opts.withDefaults()
-	if err := opts.check(); err != nil {
-		return nil, fmt.Errorf("simulated tenant: %w", err)
+// NewTenant returns a tenant of a product. It fails on faults that do not
+// exist, or not for this product.
+func NewTenant(p Product, s Settings) (*Tenant, error) {
+	t := &Tenant{
+		product: p, clock: s.Clock, gzip: s.Gzip,
+		log: newRequestLog(), tokens: newTokenStore(s.Seed), dice: NewDice(s.Seed, 3),
 	}
-	schema, err := loadGraph(opts.Schema)
-	if err != nil {
-		return nil, fmt.Errorf("simulated tenant: %w", err)
+	if t.clock == nil {
+		t.clock = time.Now
 	}
-	w := &Wiz{
-		opts:      opts,
-		schema:    schema,
-		tokens:    newTokenStore(opts.Seed),
-		faults:    newFaultState(opts.Seed, opts.Faults),
-		log:       newRequestLog(),
-		gen:       newGenerator(rand.New(rand.NewPCG(opts.Seed, 1)), opts),
-		auditByID: map[string]*auditEntry{},
-	}
-	if opts.Rate > 0 {
-		w.limiter = rate.NewLimiter(rate.Limit(opts.Rate), opts.Burst)
-	}
-	w.numeric.Store(w.faults.has(NumericCursor))
-	if opts.Static != nil {
-		w.static = newStaticSet(*opts.Static, opts.Seed, w.gen)
-	}
-	return w, nil
-}
-
-func (o Options) withDefaults() Options {
-	def := func(s *string, v string) {
-		if *s == "" {
-			*s = v
+	for f, kind := range faultKinds {
+		if kind.common || slices.Contains(p.Faults, f) {
+			t.known = append(t.known, f)
 		}
 	}
-	num := func(n *int, v int) {
-		if *n == 0 {
-			*n = v
-		}
-	}
-	def(&o.ClientID, DefaultClientID)
-	def(&o.ClientSecret, DefaultClientSecret)
-	def(&o.Audience, DefaultAudience)
-	def(&o.DataCentre, "us1")
-	def((*string)(&o.Schema), string(CurrentSchema))
-	def((*string)(&o.Order), string(NewestFirst))
-	def((*string)(&o.Cursors), string(OffsetCursors))
-	def((*string)(&o.RateAnswer), string(Throttle))
-	num(&o.RefusedStatus, http.StatusUnauthorized)
-	num(&o.DeniedStatus, http.StatusOK)
-	num(&o.ValidationStatus, http.StatusBadRequest)
-	num(&o.Users, 40)
-	num(&o.ServiceAccounts, 12)
-	num(&o.AuditCap, 10_000)
-	num(&o.MaxAuditPage, 5000)
-	num(&o.MaxIssuePage, 500)
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
-	if o.TokenLifetime == 0 {
-		o.TokenLifetime = 24 * time.Hour
-	}
-	if o.Retention == 0 {
-		o.Retention = 180 * 24 * time.Hour
-	}
-	if o.Scopes == nil {
-		o.Scopes = []string{ScopeAudit, ScopeIssues}
-	}
-	if o.Burst == 0 {
-		o.Burst = max(1, int(o.Rate+0.999))
-	}
-	return o
+	slices.Sort(t.known)
+	t.faults = &faultState{seed: s.Seed}
+	return t, t.SetFaults(s.Faults)
 }
 
-func (o Options) check() error {
-	switch {
-	case o.Schema != CurrentSchema && o.Schema != LegacySchema:
-		return fmt.Errorf("schema %q is neither current nor legacy", o.Schema)
-	case o.Order != NewestFirst && o.Order != OldestFirst && o.Order != Shuffled:
-		return fmt.Errorf("order %q is none of newest-first, oldest-first, shuffled", o.Order)
-	case o.Cursors != OffsetCursors && o.Cursors != SnapshotCursors:
-		return fmt.Errorf("cursors %q are neither offset nor snapshot", o.Cursors)
-	case !o.RateAnswer.throttles():
-		return fmt.Errorf("rate answer %q is not a throttle fault", o.RateAnswer)
-	case o.Users < 1 || o.ServiceAccounts < 1:
-		return fmt.Errorf("a tenant needs a user and a service account")
+// Name is the product's.
+func (t *Tenant) Name() string { return t.product.Name }
+
+// Sources are the names of the kinds of record that the tenant has.
+func (t *Tenant) Sources() []string {
+	var names []string
+	for _, s := range t.product.Sources {
+		names = append(names, s.Name)
 	}
-	if err := o.Faults.check(); err != nil {
-		return err
-	}
-	if o.Static != nil {
-		return o.Static.check(o)
-	}
-	return nil
+	return names
 }
+
+// Now is the tenant's time, in UTC.
+func (t *Tenant) Now() time.Time { return t.clock().UTC() }
+
+// ServeHTTP answers as the product does.
+func (t *Tenant) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	c := &Call{T: t, W: rw, R: r, Entry: Request{Time: time.Now(), Method: r.Method, Path: r.URL.Path}}
+	defer c.note()
+	t.product.Answer(c)
+}
+
+// Start serves the tenant on a free port of the loopback interface until the
+// server is closed.
+func (t *Tenant) Start() (*Server, error) { return Serve("127.0.0.1:0", t) }
 
 // SetFaults replaces what goes wrong, from the next request and the next
-// record on. It fails on a fault that does not exist and then changes nothing.
-func (w *Wiz) SetFaults(f Faults) error {
+// record on. It fails on a fault that the product cannot have, and then changes
+// nothing.
+func (t *Tenant) SetFaults(f Faults) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	if _, ok := f[NumericCursor]; ok {
-		w.numeric.Store(true)
+	for name := range f {
+		if name != Chaos && !slices.Contains(t.known, name) {
+			return fmt.Errorf("%s has no fault %q; it has: %s, %s", t.Name(), name, Chaos, join(t.known))
+		}
 	}
-	w.faults.replace(f)
+	t.faults.replace(f.expand(t.known))
 	return nil
 }
 
-// RevokeTokens makes every token given out so far worthless.
-func (w *Wiz) RevokeTokens() { w.tokens.revokeAll() }
+// FaultNames lists the faults that the product can have.
+func (t *Tenant) FaultNames() []Fault { return slices.Clone(t.known) }
 
-// now is the tenant's time, in UTC.
-func (w *Wiz) now() time.Time { return w.opts.Clock().UTC() }
+// Draw decides whether a fault that is no part of a request strikes now: when a
+// record is made, or something the tenant does by itself.
+func (t *Tenant) Draw(f Fault) (Setting, bool) { return t.faults.draw(f) }
 
-// ServeHTTP answers as the tenant does.
-func (w *Wiz) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	c := &call{w: w, rw: rw, r: r, entry: Request{Time: time.Now(), Path: r.URL.Path}}
-	defer c.note()
-	switch r.URL.Path {
-	case "/oauth/token":
-		c.signIn()
-	case "/graphql":
-		c.graphql()
-	default:
-		c.json(http.StatusNotFound, map[string]any{"message": "no such path"})
+// Faulty tells whether a fault is in force, however seldom it strikes.
+func (t *Tenant) Faulty(f Fault) bool { return t.faults.has(f) }
+
+// Requests returns the requests answered so far in the order they were
+// answered; of very many, the last 65,536.
+func (t *Tenant) Requests() []Request { return t.log.requests() }
+
+// Stats returns the counts so far.
+func (t *Tenant) Stats() Stats { return t.log.counts() }
+
+// ForgetRequests empties the log of requests and sets the counts to zero.
+func (t *Tenant) ForgetRequests() { t.log.forget() }
+
+// RevokeTokens makes every token that was given out at sign-in worthless.
+func (t *Tenant) RevokeTokens() { t.tokens.revokeAll() }
+
+// Truth yields every record of the tenant as it stands at the call. What
+// becomes visible only later is among them.
+func (t *Tenant) Truth() iter.Seq[Truth] { return t.product.Truth }
+
+// Add makes records of a source and returns their ids in the order of their
+// times. It panics on a source that the product does not have.
+func (t *Tenant) Add(source string, b Batch) []string {
+	s, ok := t.source(source)
+	if !ok {
+		panic(fmt.Sprintf("%s has no source %q", t.Name(), source))
+	}
+	return s.Add(b)
+}
+
+func (t *Tenant) source(name string) (Source, bool) {
+	i := slices.IndexFunc(t.product.Sources, func(s Source) bool { return s.Name == name })
+	if i < 0 {
+		return Source{}, false
+	}
+	return t.product.Sources[i], true
+}
+
+// Live is how fast a tenant lives: for each of its sources, events a second.
+type Live map[string]float64
+
+// Run makes records as time passes, until the context ends; it returns the
+// context's error. The gaps between them are random. Their times are the
+// tenant's, the pace is that of real time. It panics on a source that the
+// product does not have.
+func (t *Tenant) Run(ctx context.Context, live Live) error {
+	var names []string
+	var ends []float64 // of each source's share, in order
+	total := 0.0
+	for _, s := range t.product.Sources {
+		total += live[s.Name]
+		names, ends = append(names, s.Name), append(ends, total)
+	}
+	for name := range live {
+		if !slices.Contains(names, name) {
+			panic(fmt.Sprintf("%s has no source %q", t.Name(), name))
+		}
+	}
+	if total <= 0 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	for {
+		gap, which := t.dice.ExpFloat64()/total, t.dice.Float64()*total
+		timer := time.NewTimer(time.Duration(math.Min(gap, 60) * float64(time.Second)))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+		s := t.product.Sources[slices.IndexFunc(ends, func(end float64) bool { return which < end })]
+		if s.Live != nil {
+			s.Live()
+			continue
+		}
+		now := t.Now()
+		s.Add(Batch{N: 1, From: now, To: now})
 	}
 }
+
+// Batch says what records to make: so many, at times drawn from [From, To).
+// A zero To is now, and a zero From a day before To; where From is not before
+// To all have the time To.
+type Batch struct {
+	N        int
+	From, To time.Time
+	Late     time.Duration // they become visible this long after their time
+	Equal    int           // so many share each time; 0: as it falls, in microseconds
+}
+
+// Moment is when something happens and when it begins to show.
+type Moment struct{ At, Visible time.Time }
+
+// Spread draws the times of a batch, in no order.
+func (t *Tenant) Spread(d Dice, b Batch) []Moment {
+	if b.To.IsZero() {
+		b.To = t.Now()
+	}
+	if b.From.IsZero() {
+		b.From = b.To.Add(-24 * time.Hour)
+	}
+	out := make([]Moment, 0, b.N)
+	for len(out) < b.N {
+		at, share := d.Between(b.From, b.To), max(1, b.Equal)
+		if s, ok := t.Draw(Equal); ok {
+			share = s.N
+		}
+		for range min(share, b.N-len(out)) {
+			late := b.Late
+			if s, ok := t.Draw(Late); ok {
+				late = s.Delay
+			}
+			out = append(out, Moment{at, at.Add(late)})
+		}
+	}
+	return out
+}
+
+// Truth is one record that a client had, or will have, a chance to see: an
+// event, or one state of a thing that has several.
+type Truth struct {
+	Source    string    `json:"source"` // wiz/audit
+	ID        string    `json:"id"`
+	Time      time.Time `json:"time"`       // of an event, when it happened; of a state, when it began
+	VisibleAt time.Time `json:"visible_at"` // from when queries see it, if the record was there by then
+
+	// Of an event that is also in a stream:
+	StreamAt time.Time `json:"stream_at,omitzero"` // when it is first there; zero: never, or there is no stream
+
+	// Of a state:
+	ReplacedAt      time.Time `json:"replaced_at,omitzero"` // when queries see the next one; zero: not yet
+	Status          string    `json:"status,omitempty"`
+	StatusChangedAt time.Time `json:"status_changed_at,omitzero"` // zero: null
+}
+
+// Dice draws what is made up. They are not safe for concurrent use.
+type Dice struct{ *rand.Rand }
+
+// NewDice returns dice that always fall the same way for a seed; streams of one
+// seed are independent of each other.
+func NewDice(seed, stream uint64) Dice { return Dice{rand.New(rand.NewPCG(seed, stream))} }

@@ -1,7 +1,7 @@
-// Command saassim runs a simulated Wiz tenant as a process of its own, for
-// test scripts and for trying things out. See saassim.Command for its flags.
+// Command saassim runs a simulated tenant of a product as a process of its own,
+// for test scripts and for trying things out. See saassim -h.
 package main
 
-import "github.com/trawlsec/trawl/internal/saassim"
+import "github.com/trawlsec/trawl/internal/saassim/command"
 
-func main() { saassim.Main() }
+func main() { command.Main() }

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func command(t *testing.T, args ...string) *exec.Cmd {
+func process(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), os.Args[0], args...)
 	c.Env = append(os.Environ(), "SAASSIM_TEST_COMMAND=1")
@@ -28,14 +28,14 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 func TestProcess(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "addr")
-	server := command(t, "-addr-file", file, "-audit", "3")
+	server := process(t, "-addr-file", file, "-audit", "3")
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := command(t, "-wait", file).CombinedOutput(); err != nil {
+	if out, err := process(t, "-wait", file).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	out, err := command(t, "-admin", file, "GET", "/admin/truth").Output()
+	out, err := process(t, "-admin", file, "GET", "/admin/truth").Output()
 	if n := strings.Count(string(out), "wiz/audit"); err != nil || n != 3 {
 		t.Errorf("%d entries, %v", n, err)
 	}
@@ -50,7 +50,7 @@ func TestProcess(t *testing.T) {
 func TestExitStatus(t *testing.T) {
 	t.Parallel()
 	for arg, want := range map[string]int{"-h": 0, "-order=sideways": 2, "-addr=192.0.2.1:80": 1} {
-		err := command(t, arg).Run()
+		err := process(t, arg).Run()
 		code := 0
 		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 			code = exit.ExitCode()

@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"encoding/json"
@@ -9,12 +9,14 @@ import (
 
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/parser"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 func TestQueriesAreChecked(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddAudit(Batch{N: 3})
+	c.AddAudit(saassim.Batch{N: 3})
 	for _, tt := range []struct {
 		name, query string
 		vars        m
@@ -91,11 +93,11 @@ func TestHTTPOfTheAPI(t *testing.T) {
 	}{
 		{"get", "GET", "/graphql", "application/json", "", 405},
 		{"another path", "POST", "/graphql/", "application/json", `{"query":"{__typename}"}`, 404},
-		{"form", "POST", "/graphql", formType, `query={__typename}`, 415},
+		{"form", "POST", "/graphql", saassim.FormType, `query={__typename}`, 415},
 		{"not JSON", "POST", "/graphql", "application/json", `{`, 400},
 		{"a list", "POST", "/graphql", "application/json", `[]`, 400},
 		{"validation in a 200", "POST", "/graphql", "application/json", `{"query":"{nothing}"}`, 200},
-		{"too large", "POST", "/graphql", "application/json", `{"query":"` + strings.Repeat(" ", maxRequest) + `"}`, 413},
+		{"too large", "POST", "/graphql", "application/json", `{"query":"` + strings.Repeat(" ", 1<<20) + `"}`, 413},
 		{"good", "POST", "/graphql", "application/json; charset=utf-8", `{"query":"query A {__typename} query B {__typename}","operationName":"B"}`, 200},
 		{"which of two", "POST", "/graphql", "application/json", `{"query":"query A {__typename} query B {__typename}"}`, 200},
 	} {
@@ -111,7 +113,7 @@ func TestHTTPOfTheAPI(t *testing.T) {
 func TestOnlyWhatIsAskedComesBack(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	id := c.AddAudit(Batch{N: 1})[0]
+	id := c.AddAudit(saassim.Batch{N: 1})[0]
 	query := `query Q($yes: Boolean!) {
 	  __typename
 	  one: auditLogEntry(id: "` + id + `") { id, again: id, ...more }
@@ -144,7 +146,7 @@ func TestOnlyWhatIsAskedComesBack(t *testing.T) {
 func TestLegacySchema(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{Schema: LegacySchema})
-	c.AddAudit(Batch{N: 200})
+	c.AddAudit(saassim.Batch{N: 200})
 	const query = `query Q($f: AuditLogEntryFilters) { auditLogEntries(first: 200, filterBy: $f) { nodes { id action requestId status timestamp actionParameters userAgent sourceIP serviceAccount { id name } user { id name } } } }`
 	var d struct{ AuditLogEntries page }
 	c.get(query, m{"f": m{"action": "Login", "sourceIp": nil}}, &d)
@@ -168,8 +170,8 @@ func TestLegacySchema(t *testing.T) {
 func TestEveryFieldCanBeWritten(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{Scopes: []string{ScopeAudit, ScopeAll}})
-	c.AddAudit(Batch{N: 300})
-	c.AddIssues(Batch{N: 100})
+	c.AddAudit(saassim.Batch{N: 300})
+	c.AddIssues(saassim.Batch{N: 100})
 	for field, typ := range map[string]string{"auditLogEntries": "AuditLogEntryConnection", "issuesV2": "IssueConnection", "serviceAccounts": "ServiceAccountConnection"} {
 		query := "{ " + field + "(first: 300) " + everything(c.schema.schema, typ, 0) + " }"
 		if field != "auditLogEntries" {

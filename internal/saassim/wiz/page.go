@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"encoding/base64"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 // result is what a query matches, in order.
@@ -116,13 +118,13 @@ func (c *call) connection(node string, args map[string]any, most, limit int, fin
 			total = res.n
 		}
 	}
-	if s, ok := c.hits[CapResults]; ok && res.n > s.N {
-		c.hit(CapResults)
+	if s, ok := c.Drawn(saassim.CapResults); ok && res.n > s.N {
+		c.Hit(saassim.CapResults)
 		res.n = s.N
 	}
 	conn := c.cut(node, res, place, first)
 	conn.total = total
-	c.entry.Records += conn.show
+	c.records += conn.show
 	return conn, conn.err
 }
 
@@ -153,17 +155,17 @@ func (c *call) cut(node string, res result, place cursor, first int) *connection
 	to := min(from+first, res.n)
 	next, again, nonce := to, false, uint64(0)
 	if from < res.n {
-		if _, ok := c.hit(EmptyPage); ok {
+		if _, ok := c.Hit(saassim.EmptyPage); ok {
 			to, next, nonce = from, from, c.w.nonce.Add(1)
 		}
 	}
 	if from > 0 && nonce == 0 {
-		if _, ok := c.hit(RepeatPage); ok {
+		if _, ok := c.Hit(saassim.RepeatPage); ok {
 			from, to, next, nonce = max(0, from-first), from, from, c.w.nonce.Add(1)
 		}
 	}
 	if to-from > 1 && nonce == 0 {
-		if _, ok := c.hit(Duplicate); ok {
+		if _, ok := c.Hit(saassim.Duplicate); ok {
 			if again = true; to-from == first { // the page keeps its size
 				to--
 				next = to
@@ -181,20 +183,21 @@ func (c *call) cut(node string, res result, place cursor, first int) *connection
 		end.offset, end.nonce = next, nonce
 		conn.end = end.String()
 	}
-	if _, ok := c.hit(NumericCursor); ok && conn.end != nil {
+	if _, ok := c.Hit(saassim.NumericCursor); ok && conn.end != nil {
+		c.w.numeric.Store(true)
 		conn.end = next
 	}
-	if _, ok := c.hit(StuckCursor); ok {
+	if _, ok := c.Hit(saassim.StuckCursor); ok {
 		conn.end, conn.more = place.String(), true
 	}
-	if _, ok := c.hit(NullCursor); ok {
+	if _, ok := c.Hit(saassim.NullCursor); ok {
 		conn.end, conn.more = nil, true
 	}
-	if _, ok := c.hit(Partial); ok {
+	if _, ok := c.Hit(saassim.Partial); ok {
 		conn.show /= 2
 		conn.err = internalError("nodes", conn.show)
 	}
-	if _, ok := c.hit(NullNodes); ok {
+	if _, ok := c.Hit(saassim.NullNodes); ok {
 		conn.show, conn.noNodes = 0, true
 		conn.err = internalError("nodes")
 	}

@@ -1,4 +1,4 @@
-package saassim
+package command
 
 import (
 	"bytes"
@@ -13,7 +13,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // running starts the command and returns the file with its addresses.
 func running(t *testing.T, args ...string) (file string) {
@@ -50,7 +56,7 @@ func TestCommand(t *testing.T) {
 		t.Helper()
 		ids := map[string]bool{}
 		for line := range strings.Lines(admin("GET", "/admin/truth")) {
-			var r Truth
+			var r saassim.Truth
 			if err := json.Unmarshal([]byte(line), &r); err != nil {
 				t.Fatal(err)
 			}
@@ -95,13 +101,13 @@ func TestCommand(t *testing.T) {
 	}
 	form := strings.NewReplacer("ID", read("client_id"), "SECRET", read("client_secret")).
 		Replace("grant_type=client_credentials&audience=wiz-api&client_id=ID&client_secret=SECRET")
-	token := post(t, read("token_url"), formType, "", form)["access_token"].(string)
+	token := post(t, read("token_url"), saassim.FormType, "", form)["access_token"].(string)
 	data := post(t, read("api_url"), "application/json", token, `{"query":"{ auditLogEntries(first: 10) { totalCount } }"}`)["data"]
-	if n := data.(m)["auditLogEntries"].(m)["totalCount"]; n != 8.0 {
+	if n := data.(map[string]any)["auditLogEntries"].(map[string]any)["totalCount"]; n != 8.0 {
 		t.Errorf("totalCount %v", n)
 	}
-	var stats Stats
-	if err := json.Unmarshal([]byte(admin("GET", "/admin/stats")), &stats); err != nil || stats.SignIns != 1 || stats.GraphQL != 1 {
+	var stats saassim.Stats
+	if err := json.Unmarshal([]byte(admin("GET", "/admin/stats")), &stats); err != nil || stats.SignIns != 1 || stats.API != 1 {
 		t.Errorf("%v, stats %+v", err, stats)
 	}
 	log := admin("GET", "/admin/requests")
@@ -155,7 +161,7 @@ func TestCommandMisuse(t *testing.T) {
 }
 
 // post sends a request over the network and decodes the answer.
-func post(t *testing.T, url, contentType, token, body string) m {
+func post(t *testing.T, url, contentType, token, body string) map[string]any {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(body))
 	if err != nil {
@@ -172,7 +178,7 @@ func post(t *testing.T, url, contentType, token, body string) m {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var out m
+	var out map[string]any
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil || resp.StatusCode != 200 {
 		t.Fatal(resp.Status, err)
 	}

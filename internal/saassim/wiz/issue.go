@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"cmp"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 // issue is an issue with all the states it has been in.
@@ -212,12 +214,12 @@ func (c *call) issuesV2(args map[string]any) (object, gqlError) {
 	w := c.w
 	return c.connection("Issue", args, w.opts.MaxIssuePage, 0, func() (result, error) {
 		if args["after"] != nil {
-			if s, ok := c.hit(Shift); ok {
+			if s, ok := c.Hit(saassim.Shift); ok {
 				w.ChangeIssues(s.N)
 			}
 		}
 		filterBy, _ := args["filterBy"].(map[string]any)
-		where, err := readIssueFilter(filterBy, w.now(), w.opts.Inclusive)
+		where, err := readIssueFilter(filterBy, w.Now(), w.opts.Inclusive)
 		if err != nil {
 			return result{}, err
 		}
@@ -227,8 +229,8 @@ func (c *call) issuesV2(args map[string]any) (object, gqlError) {
 	})
 }
 
-func (w *Wiz) findIssues(where []func(*issueVersion) bool, order map[string]any) []*issueVersion {
-	now := w.now()
+func (w *Tenant) findIssues(where []func(*issueVersion) bool, order map[string]any) []*issueVersion {
+	now := w.Now()
 	var found []*issueVersion
 	w.mu.RLock()
 next:
@@ -305,12 +307,12 @@ func issueCounts(found []*issueVersion) func(string) any {
 }
 
 // issue is an issue as it is now, nil where there is none of the id.
-func (w *Wiz) issue(id string) *issueVersion {
+func (w *Tenant) issue(id string) *issueVersion {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	for _, i := range w.issues {
 		if i.id == id {
-			return i.at(w.now())
+			return i.at(w.Now())
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"slices"

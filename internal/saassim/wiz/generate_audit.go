@@ -1,8 +1,10 @@
-package saassim
+package wiz
 
 import (
 	"strings"
 	"time"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 // The actions that are made up, by what they are. Their names are those known
@@ -21,56 +23,52 @@ var (
 		"InitiateIACScan", "FinalizeCICDScan", "RequestConnectorEntityScan", "ModifySAMLIdentityProviderGroupMappings", "DisassociateServiceTicket"}
 )
 
-// words are what people call the things they make; some are hard to carry.
-var words = []string{"nightly export", "Prod – read only", "payments <team>", `the "old" rule`, "tests\tand\nlines", "日本チーム", "🚨 on-call",
-	"cost & usage", "temporary", "zone-b", "C:\\share\\reports", "élan", "a/b", "", "SOC2 evidence 2026", "x"}
-
 // auditEntry makes an entry of the usual mix: a third of them sign-ins, a
 // third reads, a third changes.
 func (g *generator) auditEntry(at time.Time) *auditEntry {
-	by := pick(g, g.users)
-	if g.chance(0.45) {
-		by = pick(g, g.accounts)
+	by := saassim.Pick(g.Dice, g.users)
+	if g.Chance(0.45) {
+		by = saassim.Pick(g.Dice, g.accounts)
 	}
-	switch n := g.rand.IntN(100); {
+	switch n := g.IntN(100); {
 	case n < 24:
 		return g.login(at, by, "SUCCESS")
 	case n < 28:
 		return g.login(at, by, "FAILED")
 	case n < 32:
 		e := g.entry(at, by, "TokenRefresh", "AUTHENTICATION")
-		e.params = raw(map[string]any{"clientID": by.clientID, "userpoolID": "us-east-2_" + g.lower(9)})
+		e.params = saassim.Raw(map[string]any{"clientID": by.clientID, "userpoolID": "us-east-2_" + g.Text(9, saassim.Lower)})
 		return e
 	case n < 62:
-		return g.query(at, by, pick(g, readActions))
+		return g.query(at, by, saassim.Pick(g.Dice, readActions))
 	case n < 75:
-		return g.mutation(at, by, pick(g, createActions))
+		return g.mutation(at, by, saassim.Pick(g.Dice, createActions))
 	case n < 88:
-		return g.mutation(at, by, pick(g, updateActions))
+		return g.mutation(at, by, saassim.Pick(g.Dice, updateActions))
 	case n < 94:
-		return g.mutation(at, by, pick(g, deleteActions))
+		return g.mutation(at, by, saassim.Pick(g.Dice, deleteActions))
 	}
-	return g.mutation(at, by, pick(g, otherActions))
+	return g.mutation(at, by, saassim.Pick(g.Dice, otherActions))
 }
 
 // entry makes what all entries have. Nulls stand where real tenants have them:
 // most often for the address.
 func (g *generator) entry(at time.Time, by *principal, action, actionType string) *auditEntry {
 	e := &auditEntry{
-		id: g.uuid(), requestID: g.uuid(), action: action, actionType: actionType, status: "SUCCESS",
-		at: at.UTC().Truncate(time.Microsecond), by: by, duration: 5 + g.rand.IntN(900),
-		agent: pick(g, by.agents), ip: pick(g, by.ips), country: by.country, shuffle: g.rand.Uint64(),
+		id: g.UUID(), requestID: g.UUID(), action: action, actionType: actionType, status: "SUCCESS",
+		at: at.UTC().Truncate(time.Microsecond), by: by, duration: 5 + g.IntN(900),
+		agent: saassim.Pick(g.Dice, by.agents), ip: saassim.Pick(g.Dice, by.ips), country: by.country, shuffle: g.Uint64(),
 	}
 	if by.kind == userAccount {
 		e.client = "WIZ_PORTAL"
 	}
-	if g.chance(0.25) {
+	if g.Chance(0.25) {
 		e.ip, e.country = "", ""
 	}
-	if g.chance(0.1) {
+	if g.Chance(0.1) {
 		e.agent = ""
 	}
-	switch n := g.rand.IntN(100); {
+	switch n := g.IntN(100); {
 	case n < 3:
 		e.status = "ACCESS_DENIED"
 	case n < 6:
@@ -80,7 +78,7 @@ func (g *generator) entry(at time.Time, by *principal, action, actionType string
 	case n < 17: // from before these fields were there
 		e.actionType, e.country, e.client = "", "", ""
 	case n < 20 && actionType == "QUERY":
-		e.client, e.engines, e.aiAgent = "MCP", []string{"SECURITY_GRAPH", "ISSUES"}, pick(g, []string{"", "BLUE", "MIKA"})
+		e.client, e.engines, e.aiAgent = "MCP", []string{"SECURITY_GRAPH", "ISSUES"}, saassim.Pick(g.Dice, []string{"", "BLUE", "MIKA"})
 	}
 	e.visible = e.at
 	return e
@@ -92,28 +90,28 @@ func (g *generator) login(at time.Time, by *principal, status string) *auditEntr
 	e.requestID, e.status = e.id, status
 	p := map[string]any{
 		"clientID": by.clientID, "error": "", "groups": nil, "name": by.name, "products": []string{"*"}, "role": "", "scopes": by.scopes,
-		"sourceIP": e.ip, "userEmail": "", "userID": by.id, "userPoolType": "sa", "userpoolID": "us-east-2_" + g.lower(9),
+		"sourceIP": e.ip, "userEmail": "", "userID": by.id, "userPoolType": "sa", "userpoolID": "us-east-2_" + g.Text(9, saassim.Lower),
 	}
 	if by.kind == userAccount {
-		p["clientID"], p["scopes"], p["userPoolType"] = g.lower(26), nil, "saml"
-		p["userEmail"], p["role"], p["groups"] = by.email, pick(g, []string{"GLOBAL_ADMIN", "GLOBAL_READER", "PROJECT_MEMBER"}), []string{"wiz-users", "eng"}
+		p["clientID"], p["scopes"], p["userPoolType"] = g.Text(26, saassim.Lower), nil, "saml"
+		p["userEmail"], p["role"], p["groups"] = by.email, saassim.Pick(g.Dice, []string{"GLOBAL_ADMIN", "GLOBAL_READER", "PROJECT_MEMBER"}), []string{"wiz-users", "eng"}
 	}
 	if status == "FAILED" {
 		p["name"], p["products"], p["role"], p["scopes"] = "", nil, "", nil
 		p["error"] = "failed authenticating service account"
 		if by.kind == userAccount {
-			p["error"] = pick(g, []string{"user is suspended", "SAML response is invalid", "no role is mapped to the user's groups"})
+			p["error"] = saassim.Pick(g.Dice, []string{"user is suspended", "SAML response is invalid", "no role is mapped to the user's groups"})
 		}
 	}
-	e.params = raw(p)
+	e.params = saassim.Raw(p)
 	return e
 }
 
 // query makes the entry of a read.
 func (g *generator) query(at time.Time, by *principal, action string) *auditEntry {
 	e := g.entry(at, by, action, "QUERY")
-	e.params = raw(map[string]any{
-		"after": nil, "filterBy": map[string]any{"search": pick(g, words)}, "first": 20 + 20*g.rand.IntN(25),
+	e.params = saassim.Raw(map[string]any{
+		"after": nil, "filterBy": map[string]any{"search": saassim.Pick(g.Dice, saassim.Words)}, "first": 20 + 20*g.IntN(25),
 		"selection": []any{
 			map[string]any{"nodes": []any{"id", "name", "createdAt", map[string]any{"lastRun": []string{"url", "status", "runAt"}}}},
 			map[string]any{"pageInfo": []string{"hasNextPage", "endCursor"}},
@@ -134,23 +132,23 @@ func (g *generator) mutation(at time.Time, by *principal, action string) *auditE
 	var input map[string]any
 	switch {
 	case strings.HasPrefix(action, "Create"):
-		input = map[string]any{"name": pick(g, words), "description": pick(g, words), "projectId": g.uuid(), "enabled": g.chance(0.9)}
+		input = map[string]any{"name": saassim.Pick(g.Dice, saassim.Words), "description": saassim.Pick(g.Dice, saassim.Words), "projectId": g.UUID(), "enabled": g.Chance(0.9)}
 		if strings.HasSuffix(action, "User") {
-			input = map[string]any{"email": pick(g, g.users).email, "name": pick(g, g.users).name, "role": "PROJECT_MEMBER", "sendEmailInvite": true}
+			input = map[string]any{"email": saassim.Pick(g.Dice, g.users).email, "name": saassim.Pick(g.Dice, g.users).name, "role": "PROJECT_MEMBER", "sendEmailInvite": true}
 		}
 		if action == "CreateServiceAccount" {
 			input["scopes"], input["expiresAt"] = []string{"read:issues", "read:vulnerabilities"}, nil
 		}
 	case strings.HasPrefix(action, "Update"):
-		input = map[string]any{"id": g.uuid(), "patch": map[string]any{"name": pick(g, words), "severity": pick(g, severities), "threshold": g.rand.IntN(1000)}}
+		input = map[string]any{"id": g.UUID(), "patch": map[string]any{"name": saassim.Pick(g.Dice, saassim.Words), "severity": saassim.Pick(g.Dice, severities), "threshold": g.IntN(1000)}}
 		if action == "UpdateIPRestrictions" {
 			input = map[string]any{"patch": map[string]any{"userIPRanges": []string{"192.0.2.0/24", "2001:db8::/32"}, "serviceAccountIPRanges": []string{}}}
 		}
 	case strings.HasPrefix(action, "Delete"):
-		input, result = map[string]any{"id": g.uuid()}, "_stub"
+		input, result = map[string]any{"id": g.UUID()}, "_stub"
 	default:
-		input = map[string]any{"id": g.uuid()}
+		input = map[string]any{"id": g.UUID()}
 	}
-	e.params = raw(map[string]any{"input": input, "selection": []any{result}})
+	e.params = saassim.Raw(map[string]any{"input": input, "selection": []any{result}})
 	return e
 }

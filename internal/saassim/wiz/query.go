@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"encoding/json"
@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 // Codes of GraphQL errors. Nobody has written down which ones the product
@@ -57,7 +59,7 @@ func (c *call) failed(status int, errs ...gqlError) {
 	if status == http.StatusOK {
 		answer["data"] = nil
 	}
-	c.json(status, answer)
+	c.JSON(status, answer)
 }
 
 // internalError is what the product says of its own failures.
@@ -68,12 +70,15 @@ func internalError(path ...any) gqlError {
 // graphql answers a request to the API: first what goes wrong before anyone
 // looks at it, then who asks, then what.
 func (c *call) graphql() {
-	c.entry.Kind, c.entry.UserAgent = "graphql", c.r.UserAgent()
-	c.w.log.arrived(c.entry.Time)
-	if !c.accepts("application/json") {
+	c.API()
+	if !c.Is(http.MethodPost) {
 		return
 	}
-	body, ok := c.body()
+	if !c.Holds("application/json") {
+		c.failed(http.StatusUnsupportedMediaType, gqlError{Message: "the body must be application/json", Code: codeBadInput})
+		return
+	}
+	body, ok := c.Body()
 	if !ok {
 		return
 	}
@@ -83,9 +88,8 @@ func (c *call) graphql() {
 		Variables     json.RawMessage `json:"variables"`
 	}
 	invalid := json.Unmarshal(body, &req)
-	c.entry.Variables = req.Variables
-	auth, scopes := c.w.tokens.check(c.r.Header.Get("Authorization"), c.entry.Time)
-	c.entry.Auth = auth
+	c.Entry.Variables = req.Variables
+	grant := c.Authorize("Bearer")
 	var p *plan
 	var vars map[string]any
 	var errs []gqlError
@@ -93,82 +97,68 @@ func (c *call) graphql() {
 		p, vars, errs = c.w.schema.plan(req.Query, req.OperationName, req.Variables, c.w.numeric.Load())
 	}
 	if p != nil {
-		c.entry.Operation = p.fields
+		c.Entry.Operation = p.fields
 	}
-
-	c.hits = c.w.faults.drawRequest()
-	if c.replaced(&auth) {
+	if c.Struck() {
 		return
 	}
 	switch {
-	case auth != AuthOK:
-		c.rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+	case c.Entry.Auth != saassim.AuthOK:
+		c.W.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		c.failed(http.StatusUnauthorized, gqlError{Message: "access denied: the token is missing, unknown or expired", Code: codeNoToken})
 	case invalid != nil:
 		c.failed(http.StatusBadRequest, gqlError{Message: "the body must be a JSON object with a query", Code: codeBadInput})
 	case errs != nil:
 		c.failed(c.w.opts.ValidationStatus, errs...)
 	default:
-		c.execute(p, vars, scopes)
+		c.execute(p, vars, grant.Scopes)
 	}
 }
 
-// replaced lets the faults that take the place of an answer strike, and
-// returns whether one did.
-func (c *call) replaced(auth *string) bool {
-	if s, ok := c.hit(Slow); ok && !c.wait(s.Delay) {
-		c.abort()
-	}
-	if _, ok := c.hit(Hang); ok {
-		<-c.r.Context().Done()
-		c.abort()
-	}
-	if _, ok := c.hit(Reset); ok {
-		c.reset()
-		return true
-	}
-	if c.w.limiter != nil {
+// limited answers a request that comes too soon, and the ones that a fault
+// takes for such.
+func (w *Tenant) limited(sc *saassim.Call) bool {
+	c := &call{Call: sc, w: w}
+	if w.limiter != nil {
 		now := time.Now()
-		r := c.w.limiter.ReserveN(now, 1)
+		r := w.limiter.ReserveN(now, 1)
 		if wait := r.DelayFrom(now); wait > 0 {
 			r.CancelAt(now)
-			c.throttle(c.w.opts.RateAnswer, wait)
+			c.throttle(w.opts.RateAnswer, wait)
 			return true
 		}
 	}
-	for _, f := range []Fault{Throttle, ThrottleDate, ThrottleBare, ThrottleBody} {
-		if s, ok := c.hit(f); ok {
-			c.throttle(f, s.Delay)
-			return true
-		}
-	}
-	for i, f := range []Fault{Error500, Error502, Error503} {
-		if _, ok := c.hit(f); ok {
-			status := []int{http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable}[i]
-			c.send(status, "text/plain; charset=utf-8", []byte(strings.ToLower(http.StatusText(status))+"\n"))
-			return true
-		}
-	}
-	if _, ok := c.hit(HTML); ok {
-		c.send(http.StatusOK, "text/html; charset=utf-8", []byte("<!DOCTYPE html><html><head><title>Maintenance</title></head><body>Back soon.</body></html>\n"))
+	if s, ok := c.Hit(saassim.ThrottleBody); ok {
+		c.throttle(saassim.ThrottleBody, s.Delay)
 		return true
 	}
-	if _, ok := c.hit(Expire); ok {
-		c.w.tokens.revokeAll()
-		*auth = AuthUnknown
-	}
-	if _, ok := c.hit(Unauthorized); ok {
-		*auth = AuthUnknown
-	}
-	c.entry.Auth = *auth
 	return false
+}
+
+// throttle answers that the client goes too fast and should wait.
+func (c *call) throttle(kind saassim.Fault, wait time.Duration) {
+	if kind == saassim.ThrottleBody {
+		c.failed(http.StatusOK, gqlError{Message: "Rate limit exceeded", Code: codeRateLimit, RetryAfter: saassim.Seconds(wait)})
+		return
+	}
+	c.Throttle(kind, wait)
+}
+
+// fails answers with a status that has no reason in the request.
+func (w *Tenant) fails(sc *saassim.Call, status int) {
+	c := &call{Call: sc, w: w}
+	if status == http.StatusTooManyRequests {
+		c.failed(status, gqlError{Message: "Rate limit exceeded", Code: codeRateLimit})
+		return
+	}
+	c.Text(status)
 }
 
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 // execute answers a query that fits the schema.
 func (c *call) execute(p *plan, vars map[string]any, scopes []string) {
-	if _, ok := c.hit(Errors); ok {
+	if _, ok := c.Hit(saassim.Errors); ok {
 		c.failed(http.StatusOK, internalError())
 		return
 	}
@@ -179,7 +169,7 @@ func (c *call) execute(p *plan, vars map[string]any, scopes []string) {
 		}
 	}
 	var out writer
-	if _, ok := c.hit(MissingKeys); ok {
+	if _, ok := c.Hit(saassim.MissingKeys); ok {
 		out.drop = map[string]bool{"performer": true, "actionType": true, "actionParameters": true, "sourceIP": true}
 	}
 	buf := bodies.Get().(*[]byte)
@@ -220,9 +210,8 @@ func (c *call) execute(p *plan, vars map[string]any, scopes []string) {
 	}
 	dst = append(dst, '}')
 	*buf = dst
-	c.spoil = true
-	c.w.auditQuery(p.fields, c.r)
-	c.send(http.StatusOK, "application/json", dst)
+	c.w.auditQuery(p.fields, c.R)
+	c.Page(c.records, dst)
 }
 
 // root reads one field of the query's root. An error with a message may come

@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 func (c *tester) issueIDs(vars m) []string { return column(c.walk(c.issuePage, vars), "id") }
@@ -17,7 +19,7 @@ func (c *tester) issueIDs(vars m) []string { return column(c.walk(c.issuePage, v
 func TestIssueFilters(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddIssues(Batch{N: 600, From: noon.Add(-30 * 24 * time.Hour)})
+	c.AddIssues(saassim.Batch{N: 600, From: noon.Add(-30 * 24 * time.Hour)})
 	all := c.walk(c.issuePage, m{"first": 300})
 	if len(all) != 600 {
 		t.Fatalf("%d of 600 issues", len(all))
@@ -105,7 +107,7 @@ func TestIssueFilters(t *testing.T) {
 func TestIssueOrder(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddIssues(Batch{N: 300})
+	c.AddIssues(saassim.Batch{N: 300})
 	rank := func(n m) string { return fmt.Sprint(slices.Index(severities, n["severity"].(string))) }
 	at := func(name string) func(m) string {
 		return func(n m) string {
@@ -144,11 +146,11 @@ func TestIssueLife(t *testing.T) {
 	t.Parallel()
 	now := noon
 	c := newTester(t, Options{Clock: func() time.Time { return now }})
-	c.AddIssues(Batch{N: 200, From: noon, To: noon.Add(240 * time.Hour)})
+	c.AddIssues(saassim.Batch{N: 200, From: noon, To: noon.Add(240 * time.Hour)})
 	if ids := c.issueIDs(nil); len(ids) > 0 {
 		t.Fatalf("%d issues before their time", len(ids))
 	}
-	versions := map[string][]Truth{}
+	versions := map[string][]saassim.Truth{}
 	statuses, detailOnly, untouched := map[string]int{}, 0, 0
 	for _, v := range c.truth("wiz/issues") {
 		if last := versions[v.ID]; len(last) > 0 {
@@ -186,7 +188,7 @@ func TestIssueLife(t *testing.T) {
 	for range 12 {
 		now = now.Add(20 * time.Hour)
 		for _, n := range c.walk(c.issuePage, nil) {
-			i := slices.IndexFunc(versions[n["id"].(string)], func(v Truth) bool {
+			i := slices.IndexFunc(versions[n["id"].(string)], func(v saassim.Truth) bool {
 				return !v.VisibleAt.After(now) && (v.ReplacedAt.IsZero() || v.ReplacedAt.After(now))
 			})
 			if v := versions[n["id"].(string)][i]; n["updatedAt"] != v.Time.Format(timeLayout) || n["status"] != v.Status {
@@ -200,7 +202,7 @@ func TestChangeIssues(t *testing.T) {
 	t.Parallel()
 	now := noon
 	c := newTester(t, Options{Clock: func() time.Time { return now }})
-	c.AddIssues(Batch{N: 30})
+	c.AddIssues(saassim.Batch{N: 30})
 	before := map[any]any{}
 	for _, n := range c.walk(c.issuePage, nil) {
 		before[n["id"]] = n["updatedAt"]
@@ -226,7 +228,7 @@ func TestChangeIssues(t *testing.T) {
 func TestIssueCounts(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddIssues(Batch{N: 50})
+	c.AddIssues(saassim.Batch{N: 50})
 	var d struct{ IssuesV2 map[string]int }
 	c.get(`{ issuesV2(first: 1) { totalCount criticalSeverityCount highSeverityCount mediumSeverityCount lowSeverityCount informationalSeverityCount uniqueEntityCount } }`, nil, &d)
 	n := d.IssuesV2
@@ -242,7 +244,7 @@ func TestRunMakesRecordsAsTimePasses(t *testing.T) {
 		c := newTester(t, Options{Clock: time.Now})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := c.Run(ctx, Live{Audit: 5, Issues: 2}); err != context.DeadlineExceeded {
+		if err := c.Run(ctx, saassim.Live{"audit": 5, "issues": 2}); err != context.DeadlineExceeded {
 			t.Errorf("Run returned %v", err)
 		}
 		entries, states := c.truth("wiz/audit"), c.truth("wiz/issues")
@@ -257,7 +259,7 @@ func TestRunMakesRecordsAsTimePasses(t *testing.T) {
 		c := newTester(t, Options{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := c.Run(ctx, Live{}); err != context.DeadlineExceeded {
+		if err := c.Run(ctx, saassim.Live{}); err != context.DeadlineExceeded {
 			t.Errorf("Run returned %v", err)
 		}
 	})

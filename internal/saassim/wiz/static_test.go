@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"encoding/json"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 func TestStaticAuditLog(t *testing.T) {
@@ -102,14 +104,14 @@ func TestStaticLimits(t *testing.T) {
 	if _, a := c.ask(auditQuery, m{"first": 5, "filterBy": m{"search": "x"}}); len(a.Errors) != 1 {
 		t.Errorf("errors %v", a.Errors)
 	}
-	if ids := c.AddAudit(Batch{N: 5}); ids != nil {
+	if ids := c.AddAudit(saassim.Batch{N: 5}); ids != nil {
 		t.Errorf("added %v", ids)
 	}
 	for _, o := range []Options{
 		{Static: &Static{}},
 		{Static: &Static{Records: 10, From: noon, To: noon}},
 		{Static: &Static{Records: 10, From: noon, To: noon.Add(time.Hour)}, Order: Shuffled},
-		{Order: "upside-down"}, {Cursors: "x"}, {Schema: "x"}, {RateAnswer: HTML}, {Users: -1}, {Faults: Faults{"x": {}}},
+		{Order: "upside-down"}, {Cursors: "x"}, {Schema: "x"}, {RateAnswer: saassim.HTML}, {Users: -1}, {Faults: saassim.Faults{"x": {}}},
 	} {
 		if _, err := New(o); err == nil {
 			t.Errorf("options %+v are accepted", o)
@@ -127,7 +129,7 @@ func BenchmarkStaticPage(b *testing.B) {
 // BenchmarkMemoryPage does the same from memory.
 func BenchmarkMemoryPage(b *testing.B) {
 	c := newTester(b, Options{AuditCap: -1})
-	c.AddAudit(Batch{N: 50_000})
+	c.AddAudit(saassim.Batch{N: 50_000})
 	benchmarkPages(b, c)
 }
 

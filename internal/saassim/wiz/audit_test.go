@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 const tf = time.RFC3339Nano
@@ -15,7 +17,7 @@ const tf = time.RFC3339Nano
 func TestAuditFilters(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddAudit(Batch{N: 1500})
+	c.AddAudit(saassim.Batch{N: 1500})
 	all := c.walk(c.auditPage, m{"first": 700})
 	if len(all) != 1500 {
 		t.Fatalf("%d of 1500 entries", len(all))
@@ -76,7 +78,7 @@ func TestAuditWindowEnds(t *testing.T) {
 		var ids []string
 		for i := range 3 {
 			at := noon.Add(time.Duration(i-10) * time.Hour)
-			ids = append(ids, c.AddAudit(Batch{N: 1, From: at, To: at})...)
+			ids = append(ids, c.AddAudit(saassim.Batch{N: 1, From: at, To: at})...)
 		}
 		window := m{"after": noon.Add(-10 * time.Hour).Format(tf), "before": noon.Add(-8 * time.Hour).Format(tf)}
 		got := c.auditPage(m{"first": 10, "filterBy": m{"timestamp": window}}).ids()
@@ -95,7 +97,7 @@ func TestAuditOrderAndPages(t *testing.T) {
 	for _, order := range []Order{NewestFirst, OldestFirst, Shuffled} {
 		for _, cursors := range []Cursors{OffsetCursors, SnapshotCursors} {
 			c := newTester(t, Options{Order: order, Cursors: cursors})
-			ids := c.AddAudit(Batch{N: 257})
+			ids := c.AddAudit(saassim.Batch{N: 257})
 			var pages, sizes []string
 			got := column(c.walk(func(v m) page {
 				p := c.auditPage(v)
@@ -136,7 +138,7 @@ func TestEmptyAuditLog(t *testing.T) {
 func TestCursorsBelongToTheirQuery(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddAudit(Batch{N: 50})
+	c.AddAudit(saassim.Batch{N: 50})
 	p := c.auditPage(m{"first": 10})
 	_, a := c.ask(auditQuery, m{"first": 10, "after": p.PageInfo.EndCursor, "filterBy": m{"search": "a"}})
 	if len(a.Errors) != 1 || !strings.Contains(a.Errors[0].Message, "another query") {
@@ -153,9 +155,9 @@ func TestPagesShift(t *testing.T) {
 	t.Parallel()
 	for cursors, want := range map[Cursors]int{OffsetCursors: 1, SnapshotCursors: 0} {
 		c := newTester(t, Options{Cursors: cursors})
-		c.AddAudit(Batch{N: 20})
+		c.AddAudit(saassim.Batch{N: 20})
 		first := c.auditPage(m{"first": 10})
-		c.AddAudit(Batch{N: 1, From: noon, To: noon})
+		c.AddAudit(saassim.Batch{N: 1, From: noon, To: noon})
 		second := c.auditPage(m{"first": 10, "after": first.PageInfo.EndCursor})
 		again := 0
 		for _, id := range second.ids() {
@@ -172,7 +174,7 @@ func TestPagesShift(t *testing.T) {
 func TestSnapshotsExpire(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{Cursors: SnapshotCursors})
-	c.AddAudit(Batch{N: 20})
+	c.AddAudit(saassim.Batch{N: 20})
 	p := c.auditPage(m{"first": 10})
 	for range keptSnapshots {
 		c.auditPage(m{"first": 10})
@@ -200,7 +202,7 @@ func TestAuditCap(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c := newTester(t, tt.opts)
-			c.AddAudit(Batch{N: tt.records})
+			c.AddAudit(saassim.Batch{N: tt.records})
 			var last page
 			nodes := c.walk(func(v m) page { last = c.auditPage(v); return last }, m{"first": 40 + tt.reached/50})
 			if len(nodes) != tt.reached || last.TotalCount != tt.total {
@@ -216,9 +218,9 @@ func TestVisibilityAndRetention(t *testing.T) {
 	t.Parallel()
 	now := noon
 	c := newTester(t, Options{Clock: func() time.Time { return now }, Retention: 48 * time.Hour})
-	late := c.AddAudit(Batch{N: 1, From: noon.Add(-time.Hour), To: noon.Add(-time.Hour), Late: 3 * time.Hour})
-	future := c.AddAudit(Batch{N: 1, From: noon.Add(time.Hour), To: noon.Add(time.Hour)})
-	old := c.AddAudit(Batch{N: 1, From: noon.Add(-47 * time.Hour), To: noon.Add(-47 * time.Hour)})
+	late := c.AddAudit(saassim.Batch{N: 1, From: noon.Add(-time.Hour), To: noon.Add(-time.Hour), Late: 3 * time.Hour})
+	future := c.AddAudit(saassim.Batch{N: 1, From: noon.Add(time.Hour), To: noon.Add(time.Hour)})
+	old := c.AddAudit(saassim.Batch{N: 1, From: noon.Add(-47 * time.Hour), To: noon.Add(-47 * time.Hour)})
 	for _, tt := range []struct {
 		at   time.Duration
 		want []string
@@ -245,7 +247,7 @@ func TestVisibilityAndRetention(t *testing.T) {
 func TestEdges(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddAudit(Batch{N: 5})
+	c.AddAudit(saassim.Batch{N: 5})
 	var d struct{ AuditLogEntries page }
 	c.get(`{ auditLogEntries(first: 5) { edges { cursor node { id } } nodes { id } } }`, nil, &d)
 	var rest page
@@ -261,8 +263,8 @@ func TestSeed(t *testing.T) {
 	t.Parallel()
 	body := func(seed uint64) string {
 		c := newTester(t, Options{Seed: seed})
-		c.AddAudit(Batch{N: 50})
-		c.AddIssues(Batch{N: 20})
+		c.AddAudit(saassim.Batch{N: 50})
+		c.AddIssues(saassim.Batch{N: 20})
 		return c.post(auditQuery, m{"first": 50}).Body.String() + c.post(issueQuery, m{"first": 50}).Body.String()
 	}
 	seven := body(7)
@@ -278,7 +280,7 @@ func TestSeed(t *testing.T) {
 func TestAuditMix(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddAudit(Batch{N: 2000})
+	c.AddAudit(saassim.Batch{N: 2000})
 	seen := map[string]int{}
 	for _, n := range c.walk(c.auditPage, m{"first": 1000}) {
 		count := func(what string, ok bool) {

@@ -1,6 +1,8 @@
-package saassim
+package wiz
 
-import "time"
+import (
+	"time"
+)
 
 // window is a span of time that a filter asks for. Its ends are no part of it
 // unless it is inclusive; a zero end is open.

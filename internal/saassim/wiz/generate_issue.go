@@ -1,10 +1,12 @@
-package saassim
+package wiz
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 var (
@@ -39,8 +41,8 @@ func (g *generator) newWorld() world {
 	w := world{rules: map[string][]thing{}}
 	for i, name := range []string{"Payments", "Data platform", "Website", "Corp IT", "Réseau"} {
 		w.projects = append(w.projects, thing{
-			"__typename": "Project", "id": g.uuid(), "name": name, "slug": strings.ToLower(strings.ReplaceAll(name, " ", "-")),
-			"archived": false, "isFolder": i == 3, "businessUnit": pick(g, []string{"Retail", "Platform", ""}), "createdAt": started(i),
+			"__typename": "Project", "id": g.UUID(), "name": name, "slug": strings.ToLower(strings.ReplaceAll(name, " ", "-")),
+			"archived": false, "isFolder": i == 3, "businessUnit": saassim.Pick(g.Dice, []string{"Retail", "Platform", ""}), "createdAt": started(i),
 			"projectOwners": principals(g.users[i%len(g.users)]), "securityChampions": principals(),
 			"riskProfile": thing{"__typename": "ProjectRiskProfile", "businessImpact": []string{"HBI", "MBI", "LBI"}[i%3],
 				"isCustomerFacing": "YES", "isInternetFacing": "UNKNOWN", "isRegulated": "NO", "storesData": "YES"},
@@ -48,13 +50,13 @@ func (g *generator) newWorld() world {
 	}
 	for i, provider := range []string{"AWS", "Azure", "GCP", "GitHub", "AWS"} {
 		w.accounts = append(w.accounts, thing{
-			"__typename": "CloudAccount", "id": g.uuid(), "name": fmt.Sprintf("%s-%d", strings.ToLower(provider), i+1), "cloudProvider": provider,
-			"externalId": fmt.Sprintf("%012d", g.rand.Int64N(1e12)), "firstScannedAt": started(i), "lastScannedAt": started(i + 500),
+			"__typename": "CloudAccount", "id": g.UUID(), "name": fmt.Sprintf("%s-%d", strings.ToLower(provider), i+1), "cloudProvider": provider,
+			"externalId": fmt.Sprintf("%012d", g.Int64N(1e12)), "firstScannedAt": started(i), "lastScannedAt": started(i + 500),
 		})
 	}
 	rule := func(issueType, kind, name, severity string, risks ...string) {
 		r := thing{
-			"__typename": kind, "id": g.uuid(), "name": name, "description": "It was found that: " + name + ".", "enabled": true,
+			"__typename": kind, "id": g.UUID(), "name": name, "description": "It was found that: " + name + ".", "enabled": true,
 			"risks": risks, "threats": []string{"INITIAL_ACCESS"}, "securitySubCategories": things(g.subCategory()),
 			"severity": severity, "builtin": true, "createdAt": started(2), "updatedAt": started(40),
 		}
@@ -64,7 +66,7 @@ func (g *generator) newWorld() world {
 			r["resolutionRecommendation"] = "Take the exposure away, or patch."
 			r["resolutionRecommendationPlainText"] = r["resolutionRecommendation"]
 		case "CloudConfigurationRule":
-			r["shortId"], r["graphId"] = fmt.Sprintf("S3-%03d", g.rand.IntN(1000)), g.uuid()
+			r["shortId"], r["graphId"] = fmt.Sprintf("S3-%03d", g.IntN(1000)), g.UUID()
 			r["cloudProvider"], r["findingTitle"], r["functionAsControl"] = "AWS", name, true
 			r["remediationInstructions"] = "Run `aws s3api put-public-access-block`."
 		case "CloudEventRule":
@@ -85,9 +87,9 @@ func (g *generator) newWorld() world {
 }
 
 func (g *generator) subCategory() thing {
-	framework := thing{"__typename": "SecurityFramework", "id": g.uuid(), "name": "House rules", "enabled": true, "builtin": false}
-	category := thing{"__typename": "SecurityCategory", "id": g.uuid(), "name": "Exposure", "description": "", "externalId": "HR-1", "framework": framework}
-	return thing{"__typename": "SecuritySubCategory", "id": g.uuid(), "title": "No public data", "description": "", "externalId": "HR-1.2", "category": category}
+	framework := thing{"__typename": "SecurityFramework", "id": g.UUID(), "name": "House rules", "enabled": true, "builtin": false}
+	category := thing{"__typename": "SecurityCategory", "id": g.UUID(), "name": "Exposure", "description": "", "externalId": "HR-1", "framework": framework}
+	return thing{"__typename": "SecuritySubCategory", "id": g.UUID(), "title": "No public data", "description": "", "externalId": "HR-1.2", "category": category}
 }
 
 func principals(ps ...*principal) list {
@@ -96,22 +98,22 @@ func principals(ps ...*principal) list {
 
 // issue makes an issue and its first state.
 func (g *generator) issue(at time.Time) *issue {
-	typ, kind := pick(g, issueTypes), pick(g, entityKinds)
-	i := &issue{id: g.uuid(), typ: typ, created: at, rule: pick(g, g.world.rules[typ])}
+	typ, kind := saassim.Pick(g.Dice, issueTypes), saassim.Pick(g.Dice, entityKinds)
+	i := &issue{id: g.UUID(), typ: typ, created: at, rule: saassim.Pick(g.Dice, g.world.rules[typ])}
 	i.url = "https://app.wiz.io/issues#~(issue~'" + i.id + ")"
 	i.description = textOf(i.rule, "description")
-	i.evidence = raw(map[string]any{"type": []string{kind.typ}, "select": true, "where": map[string]any{"status": map[string]any{"EQUALS": []string{"Active"}}}})
-	if g.chance(0.8) {
-		i.project = pick(g, g.world.projects)
+	i.evidence = saassim.Raw(map[string]any{"type": []string{kind.typ}, "select": true, "where": map[string]any{"status": map[string]any{"EQUALS": []string{"Active"}}}})
+	if g.Chance(0.8) {
+		i.project = saassim.Pick(g.Dice, g.world.projects)
 	}
 	if fit := slices.DeleteFunc(slices.Clone(g.world.accounts), func(a thing) bool { return a["cloudProvider"] != kind.provider }); len(fit) > 0 {
-		i.account = pick(g, fit)
+		i.account = saassim.Pick(g.Dice, fit)
 	}
-	name := pick(g, words) + " " + g.lower(6)
+	name := saassim.Pick(g.Dice, saassim.Words) + " " + g.Text(6, saassim.Lower)
 	i.entity = thing{
-		"__typename": "IssueEntitySnapshot", "id": g.uuid(), "name": name, "type": kind.typ, "nativeType": kind.native, "cloudPlatform": kind.platform,
-		"status": "Active", "createdAt": at.Add(-72 * time.Hour), "providerId": strings.ToLower(kind.typ) + "/" + g.lower(12), "externalId": g.lower(17),
-		"tags": raw(map[string]string{"team": pick(g, words), "env": "prod"}), "subscriptionTags": raw(map[string]string{}),
+		"__typename": "IssueEntitySnapshot", "id": g.UUID(), "name": name, "type": kind.typ, "nativeType": kind.native, "cloudPlatform": kind.platform,
+		"status": "Active", "createdAt": at.Add(-72 * time.Hour), "providerId": strings.ToLower(kind.typ) + "/" + g.Text(12, saassim.Lower), "externalId": g.Text(17, saassim.Lower),
+		"tags": saassim.Raw(map[string]string{"team": saassim.Pick(g.Dice, saassim.Words), "env": "prod"}), "subscriptionTags": saassim.Raw(map[string]string{}),
 	}
 	if kind.region != "" {
 		i.entity["region"] = kind.region
@@ -123,7 +125,7 @@ func (g *generator) issue(at time.Time) *issue {
 	if typ == "THREAT_DETECTION" {
 		v.lastEvent = at
 	}
-	v.exploitable = typ == "ATTACK_SURFACE" && g.chance(0.5)
+	v.exploitable = typ == "ATTACK_SURFACE" && g.Chance(0.5)
 	i.versions = []*issueVersion{v}
 	return i
 }
@@ -140,7 +142,7 @@ func (g *generator) change(old *issueVersion, at time.Time) *issueVersion {
 		openReason: old.openReason, resolutionReason: old.resolutionReason, resolutionNote: old.resolutionNote, resolver: old.resolver,
 		assignee: old.assignee, notes: old.notes, tickets: old.tickets, exploitable: old.exploitable,
 	}
-	n := g.rand.IntN(100)
+	n := g.IntN(100)
 	switch open := old.status == "OPEN" || old.status == "IN_PROGRESS"; {
 	case n < 25:
 		g.detail(v, at)
@@ -149,18 +151,18 @@ func (g *generator) change(old *issueVersion, at time.Time) *issueVersion {
 		v.status = "IN_PROGRESS"
 	case open && n < 85:
 		v.status, v.resolved, v.resolver = "RESOLVED", at, nil
-		v.resolutionReason = pick(g, []string{"ISSUE_FIXED", "OBJECT_DELETED", "ISSUE_FIXED", "CONTROL_DISABLED"})
+		v.resolutionReason = saassim.Pick(g.Dice, []string{"ISSUE_FIXED", "OBJECT_DELETED", "ISSUE_FIXED", "CONTROL_DISABLED"})
 		if v.typ == "THREAT_DETECTION" { // only these are resolved by hand
-			v.resolver, v.resolutionReason = pick(g, g.users), pick(g, []string{"NOT_MALICIOUS_THREAT", "MALICIOUS_THREAT", "SECURITY_TEST_THREAT"})
+			v.resolver, v.resolutionReason = saassim.Pick(g.Dice, g.users), saassim.Pick(g.Dice, []string{"NOT_MALICIOUS_THREAT", "MALICIOUS_THREAT", "SECURITY_TEST_THREAT"})
 		}
 	case open:
-		v.status, v.resolved, v.resolver = "REJECTED", at, pick(g, g.users)
-		v.resolutionReason, v.resolutionNote = pick(g, []string{"FALSE_POSITIVE", "EXCEPTION", "WONT_FIX"}), pick(g, words)
+		v.status, v.resolved, v.resolver = "REJECTED", at, saassim.Pick(g.Dice, g.users)
+		v.resolutionReason, v.resolutionNote = saassim.Pick(g.Dice, []string{"FALSE_POSITIVE", "EXCEPTION", "WONT_FIX"}), saassim.Pick(g.Dice, saassim.Words)
 		v.rejectionExpires = at.Add(30 * 24 * time.Hour)
 	default: // closed, and open again
 		v.openReason = "ISSUE_RESURFACED"
 		if old.status == "REJECTED" {
-			v.openReason = pick(g, []string{"ISSUE_REOPENED_BY_USER", "ISSUE_REOPENED_REJECTION_EXPIRED"})
+			v.openReason = saassim.Pick(g.Dice, []string{"ISSUE_REOPENED_BY_USER", "ISSUE_REOPENED_REJECTION_EXPIRED"})
 		}
 		v.status, v.reopened, v.resolved, v.rejectionExpires = "OPEN", at, time.Time{}, time.Time{}
 		v.resolutionReason, v.resolutionNote, v.resolver = "", "", nil
@@ -171,23 +173,23 @@ func (g *generator) change(old *issueVersion, at time.Time) *issueVersion {
 
 // detail changes something that is not the status.
 func (g *generator) detail(v *issueVersion, at time.Time) {
-	switch g.rand.IntN(5) {
+	switch g.IntN(5) {
 	case 0:
-		by := pick(g, g.users)
-		v.notes = append(slices.Clone(v.notes), thing{"__typename": "IssueNote", "id": g.uuid(), "text": pick(g, words),
+		by := saassim.Pick(g.Dice, g.users)
+		v.notes = append(slices.Clone(v.notes), thing{"__typename": "IssueNote", "id": g.UUID(), "text": saassim.Pick(g.Dice, saassim.Words),
 			"createdAt": at, "updatedAt": at, "user": by.as(userAccount)})
 	case 1:
 		v.due = at.Add(14 * 24 * time.Hour)
 	case 2:
-		v.assignee = pick(g, g.users)
+		v.assignee = saassim.Pick(g.Dice, g.users)
 	case 3:
-		key := fmt.Sprintf("SEC-%d", 100+g.rand.IntN(9000))
-		v.tickets = append(slices.Clone(v.tickets), thing{"__typename": "ServiceTicket", "id": g.uuid(), "externalId": key, "name": key,
+		key := fmt.Sprintf("SEC-%d", 100+g.IntN(9000))
+		v.tickets = append(slices.Clone(v.tickets), thing{"__typename": "ServiceTicket", "id": g.UUID(), "externalId": key, "name": key,
 			"url": "https://tickets.example.com/browse/" + key})
 	case 4:
-		v.severity = pick(g, severities)
+		v.severity = saassim.Pick(g.Dice, severities)
 	}
-	if v.typ == "THREAT_DETECTION" && g.chance(0.5) {
+	if v.typ == "THREAT_DETECTION" && g.Chance(0.5) {
 		v.lastEvent = at
 	}
 }
@@ -195,22 +197,22 @@ func (g *generator) detail(v *issueVersion, at time.Time) {
 // AddIssues makes issues, with what became of each until the end of the batch,
 // and returns their ids in the order of their creation. The lateness of the
 // batch applies to every state.
-func (w *Wiz) AddIssues(b Batch) []string {
+func (w *Tenant) AddIssues(b saassim.Batch) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	end := b.To
 	if end.IsZero() {
-		end = w.now()
+		end = w.Now()
 	}
-	moments := w.spread(b)
-	slices.SortFunc(moments, func(x, y moment) int { return x.at.Compare(y.at) })
+	moments := w.Spread(w.gen.Dice, b)
+	slices.SortFunc(moments, func(x, y saassim.Moment) int { return x.At.Compare(y.At) })
 	ids := make([]string, len(moments))
 	for n, m := range moments {
-		i := w.gen.issue(m.at)
-		late := m.visible.Sub(m.at)
-		i.versions[0].visible = m.visible
-		for w.gen.chance(0.6) {
-			at := w.gen.between(i.last().updated, end)
+		i := w.gen.issue(m.At)
+		late := m.Visible.Sub(m.At)
+		i.versions[0].visible = m.Visible
+		for w.gen.Chance(0.6) {
+			at := w.gen.Between(i.last().updated, end)
 			if !i.last().updated.Before(at) {
 				break
 			}
@@ -226,12 +228,12 @@ func (w *Wiz) AddIssues(b Batch) []string {
 
 // ChangeIssues lets so many of the issues there are change now, each once, and
 // returns their ids.
-func (w *Wiz) ChangeIssues(n int) []string {
+func (w *Tenant) ChangeIssues(n int) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := w.now().Truncate(time.Microsecond)
+	now := w.Now().Truncate(time.Microsecond)
 	var ids []string
-	for _, k := range w.gen.rand.Perm(len(w.issues)) {
+	for _, k := range w.gen.Perm(len(w.issues)) {
 		i := w.issues[k]
 		if len(ids) == n {
 			break

@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"compress/gzip"
@@ -13,15 +13,17 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 // Over a network the client sees what it would of a real server.
 func TestConnectionsGoWrong(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{Gzip: true})
-	c.AddAudit(Batch{N: 200})
+	c.AddAudit(saassim.Batch{N: 200})
 	arrived := make(chan struct{}, 100)
-	s, err := Serve("127.0.0.1:0", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	s, err := saassim.Serve("127.0.0.1:0", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
 		c.ServeHTTP(rw, r)
 	}))
@@ -36,12 +38,12 @@ func TestConnectionsGoWrong(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	ask := func(ctx context.Context, f Faults) (string, error) {
+	ask := func(ctx context.Context, f saassim.Faults) (string, error) {
 		if err := c.SetFaults(f); err != nil {
 			t.Fatal(err)
 		}
 		body, _ := json.Marshal(m{"query": auditQuery, "variables": m{"first": 200}})
-		r, err := http.NewRequestWithContext(ctx, "POST", s.GraphQLURL(), strings.NewReader(string(body)))
+		r, err := http.NewRequestWithContext(ctx, "POST", s.URL+GraphQLPath, strings.NewReader(string(body)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,18 +57,18 @@ func TestConnectionsGoWrong(t *testing.T) {
 		b, err := io.ReadAll(resp.Body)
 		return string(b), err
 	}
-	always := Setting{Rate: 1}
+	always := saassim.Setting{Rate: 1}
 	whole, err := ask(t.Context(), nil)
 	if err != nil || !json.Valid([]byte(whole)) {
 		t.Fatalf("good answer: %v", err)
 	}
-	if _, err := ask(t.Context(), Faults{Reset: always}); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
+	if _, err := ask(t.Context(), saassim.Faults{saassim.Reset: always}); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
 		t.Errorf("reset: %v", err)
 	}
-	if part, err := ask(t.Context(), Faults{Truncate: always}); !errors.Is(err, io.ErrUnexpectedEOF) || part == "" || !strings.HasPrefix(whole, part) {
+	if part, err := ask(t.Context(), saassim.Faults{saassim.Truncate: always}); !errors.Is(err, io.ErrUnexpectedEOF) || part == "" || !strings.HasPrefix(whole, part) {
 		t.Errorf("truncate: %d of %d bytes, %v", len(part), len(whole), err)
 	}
-	if huge, err := ask(t.Context(), Faults{Huge: {Rate: 1, N: 1 << 20}}); err != nil || len(huge) != 1<<20+len(whole) {
+	if huge, err := ask(t.Context(), saassim.Faults{saassim.Huge: {Rate: 1, N: 1 << 20}}); err != nil || len(huge) != 1<<20+len(whole) {
 		t.Errorf("huge: %d bytes, %v", len(huge), err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -77,7 +79,7 @@ func TestConnectionsGoWrong(t *testing.T) {
 		<-arrived
 		cancel()
 	}()
-	if _, err := ask(ctx, Faults{Hang: always}); !errors.Is(err, context.Canceled) {
+	if _, err := ask(ctx, saassim.Faults{saassim.Hang: always}); !errors.Is(err, context.Canceled) {
 		t.Errorf("hang: %v", err)
 	}
 }
@@ -100,10 +102,10 @@ func TestGzip(t *testing.T) {
 // Everything may happen at once.
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
-	f := Chaos().with(Shift, Setting{Rate: 0.1}).with(MissingKeys, Setting{Rate: 0.1})
-	c := newTester(t, Options{Faults: f.with(Slow, Setting{Rate: 0.1, Delay: time.Microsecond}), Cursors: SnapshotCursors, AuditReads: true, Rate: 1e6})
-	c.AddAudit(Batch{N: 300})
-	c.AddIssues(Batch{N: 50})
+	f := saassim.Faults{saassim.Chaos: {}, saassim.Shift: {Rate: 0.1}, saassim.MissingKeys: {Rate: 0.1}, saassim.Slow: {Rate: 0.1, Delay: time.Microsecond}}
+	c := newTester(t, Options{Faults: f, Cursors: SnapshotCursors, AuditReads: true, Rate: 1e6})
+	c.AddAudit(saassim.Batch{N: 300})
+	c.AddIssues(saassim.Batch{N: 50})
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -127,7 +129,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Go(func() {
 		for range 50 {
-			c.AddAudit(Batch{N: 3})
+			c.AddAudit(saassim.Batch{N: 3})
 			c.ChangeIssues(2)
 			c.Stats()
 			for range c.Truth() {

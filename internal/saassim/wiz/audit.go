@@ -1,15 +1,16 @@
-package saassim
+package wiz
 
 import (
 	"cmp"
 	"math"
 	"net/http"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 // auditEntry is an audit log entry. It never changes once it is made.
@@ -29,6 +30,10 @@ type auditEntry struct {
 	shuffle            uint64 // its place when entries have no order
 	rendering
 }
+
+func (e *auditEntry) Key() string         { return e.id }
+func (e *auditEntry) Happened() time.Time { return e.at }
+func (e *auditEntry) Shows() time.Time    { return e.visible }
 
 func (e *auditEntry) typename() string { return "AuditLogEntry" }
 func (e *auditEntry) kept() *rendering { return &e.rendering }
@@ -88,23 +93,23 @@ func (c *call) auditEntries(args map[string]any) (object, gqlError) {
 	w := c.w
 	return c.connection("AuditLogEntry", args, w.opts.MaxAuditPage, max(0, w.opts.AuditCap), func() (result, error) {
 		filterBy, _ := args["filterBy"].(map[string]any)
-		f, err := readAuditFilter(filterBy, w.now(), w.opts.Inclusive)
+		f, err := readAuditFilter(filterBy, w.Now(), w.opts.Inclusive)
 		if err != nil {
 			return result{}, err
 		}
 		if w.opts.Retention > 0 {
-			f.during.atLeast(w.now().Add(-w.opts.Retention))
+			f.during.atLeast(w.Now().Add(-w.opts.Retention))
 		}
 		if w.static != nil {
-			return w.static.find(f, w.now(), w.opts.Order)
+			return w.static.find(f, w.Now(), w.opts.Order)
 		}
 		if args["after"] != nil {
-			if s, ok := c.hit(Shift); ok {
+			if s, ok := c.Hit(saassim.Shift); ok {
 				w.shiftAudit(s.N, f.during)
 			}
 		}
 		order := w.opts.Order
-		if _, ok := c.hit(Unordered); ok {
+		if _, ok := c.Hit(saassim.Unordered); ok {
 			order = Shuffled
 		}
 		return w.findAudit(f, order), nil
@@ -112,25 +117,15 @@ func (c *call) auditEntries(args map[string]any) (object, gqlError) {
 }
 
 // findAudit runs a query over the entries in memory.
-func (w *Wiz) findAudit(f auditFilter, order Order) result {
-	now := w.now()
+func (w *Tenant) findAudit(f auditFilter, order Order) result {
 	w.mu.RLock()
-	entries, lastSeen := w.audit, w.lastSeen
+	journal := w.audit
 	w.mu.RUnlock()
-	// Entries are in the order of their times, so the window is a part of them.
-	from := sort.Search(len(entries), func(i int) bool { return !f.during.tooEarly(entries[i].at) })
-	entries = entries[from:]
-	to := sort.Search(len(entries), func(i int) bool { return !f.during.has(entries[i].at) })
-	entries = entries[:to]
-	if len(f.where) > 0 || lastSeen.After(now) {
-		all := entries
-		entries = make([]*auditEntry, 0, len(all))
-		for _, e := range all {
-			if !e.visible.After(now) && f.matches(e) {
-				entries = append(entries, e)
-			}
-		}
+	var match func(*auditEntry) bool
+	if len(f.where) > 0 {
+		match = f.matches
 	}
+	entries := journal.Select(w.Now(), f.during.tooEarly, func(t time.Time) bool { return !f.during.has(t) }, match)
 	if order == Shuffled {
 		entries = slices.Clone(entries)
 		slices.SortFunc(entries, func(a, b *auditEntry) int { return cmp.Compare(a.shuffle, b.shuffle) })
@@ -142,57 +137,35 @@ func (w *Wiz) findAudit(f auditFilter, order Order) result {
 	return result{n: len(entries), at: at}
 }
 
-func (w *Wiz) auditEntry(id string) *auditEntry {
+func (w *Tenant) auditEntry(id string) *auditEntry {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	if e := w.auditByID[id]; e != nil && !e.visible.After(w.now()) {
+	if e := w.auditByID[id]; e != nil && !e.visible.After(w.Now()) {
 		return e
 	}
 	return nil
 }
 
-// insertAudit adds entries and keeps them in the order of their times.
-func (w *Wiz) insertAudit(fresh []*auditEntry) {
-	if len(fresh) == 0 {
-		return
-	}
-	slices.SortFunc(fresh, byTime)
+func (w *Tenant) insertAudit(fresh []*auditEntry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range fresh {
 		w.auditByID[e.id] = e
-		if e.visible.After(w.lastSeen) {
-			w.lastSeen = e.visible
-		}
 	}
-	if n := len(w.audit); n == 0 || byTime(w.audit[n-1], fresh[0]) <= 0 {
-		w.audit = append(w.audit, fresh...) // readers hold shorter slices, which this does not touch
-		return
-	}
-	merged := make([]*auditEntry, 0, len(w.audit)+len(fresh))
-	merged = append(append(merged, w.audit...), fresh...)
-	slices.SortStableFunc(merged, byTime)
-	w.audit = merged
-}
-
-func byTime(a, b *auditEntry) int {
-	if c := a.at.Compare(b.at); c != 0 {
-		return c
-	}
-	return strings.Compare(a.id, b.id)
+	w.audit.Insert(fresh)
 }
 
 // AddAudit makes audit log entries and returns their ids in the order of their
 // times. A tenant with a static audit log adds none.
-func (w *Wiz) AddAudit(b Batch) []string {
+func (w *Tenant) AddAudit(b saassim.Batch) []string {
 	if w.static != nil {
 		return nil
 	}
 	w.mu.Lock()
 	fresh := make([]*auditEntry, b.N)
-	for i, t := range w.spread(b) {
-		fresh[i] = w.gen.auditEntry(t.at)
-		fresh[i].visible = t.visible
+	for i, t := range w.Spread(w.gen.Dice, b) {
+		fresh[i] = w.gen.auditEntry(t.At)
+		fresh[i].visible = t.Visible
 	}
 	w.mu.Unlock()
 	w.insertAudit(fresh)
@@ -204,15 +177,15 @@ func (w *Wiz) AddAudit(b Batch) []string {
 }
 
 // shiftAudit makes entries appear inside a window that is being walked.
-func (w *Wiz) shiftAudit(n int, during window) {
-	now := w.now()
+func (w *Tenant) shiftAudit(n int, during window) {
+	now := w.Now()
 	from, to := during.after, during.before
 	if to.IsZero() || to.After(now) {
 		to = now
 	}
 	w.mu.RLock()
-	if first := len(w.audit); first > 0 && w.audit[0].at.After(from) {
-		from = w.audit[0].at
+	if all := w.audit.All(); len(all) > 0 && all[0].at.After(from) {
+		from = all[0].at
 	}
 	w.mu.RUnlock()
 	if !from.Before(to) {
@@ -221,7 +194,7 @@ func (w *Wiz) shiftAudit(n int, during window) {
 	w.mu.Lock()
 	fresh := make([]*auditEntry, n)
 	for i := range fresh {
-		fresh[i] = w.gen.auditEntry(w.gen.between(from, to))
+		fresh[i] = w.gen.auditEntry(w.gen.Between(from, to))
 		fresh[i].visible = now
 	}
 	w.mu.Unlock()
@@ -230,23 +203,23 @@ func (w *Wiz) shiftAudit(n int, during window) {
 
 // auditSignIn and auditQuery leave the entries that the tenant's own use
 // makes, where the options ask for them.
-func (w *Wiz) auditSignIn(status string, r *http.Request) {
+func (w *Tenant) auditSignIn(status string, r *http.Request) {
 	if w.opts.AuditReads && w.static == nil {
 		w.mu.Lock()
-		e := w.gen.login(w.now(), w.gen.self, status)
+		e := w.gen.login(w.Now(), w.gen.self, status)
 		e.agent, e.visible = r.UserAgent(), e.at
 		w.mu.Unlock()
 		w.insertAudit([]*auditEntry{e})
 	}
 }
 
-func (w *Wiz) auditQuery(fields string, r *http.Request) {
+func (w *Tenant) auditQuery(fields string, r *http.Request) {
 	if !w.opts.AuditReads || w.static != nil {
 		return
 	}
 	for name := range strings.SplitSeq(fields, ",") {
 		w.mu.Lock()
-		e := w.gen.query(w.now(), w.gen.self, strings.ToUpper(name[:1])+name[1:])
+		e := w.gen.query(w.Now(), w.gen.self, strings.ToUpper(name[:1])+name[1:])
 		e.agent, e.visible = r.UserAgent(), e.at
 		w.mu.Unlock()
 		w.insertAudit([]*auditEntry{e})

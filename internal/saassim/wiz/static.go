@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"sort"
 	"sync/atomic"
 	"time"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 // Static is an audit log too large to keep: its records are computed when they
@@ -82,11 +84,11 @@ func (s *staticSet) number(i, stream int) uint64 {
 func (s *staticSet) variant(i int) int { return int(s.number(i, 0) % staticVariants) }
 
 func (s *staticSet) appendID(dst []byte, i int) []byte {
-	return appendUUID(dst, s.number(i, 1), s.number(i, 2))
+	return saassim.AppendUUID(dst, s.number(i, 1), s.number(i, 2))
 }
 
 func (s *staticSet) appendRequest(dst []byte, i int) []byte {
-	return appendUUID(dst, s.number(i, 3), s.number(i, 1))
+	return saassim.AppendUUID(dst, s.number(i, 3), s.number(i, 1))
 }
 
 // find is the part of the log that lies in a window, by arithmetic.

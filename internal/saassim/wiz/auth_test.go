@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"encoding/base64"
@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 func TestSignIn(t *testing.T) {
@@ -47,7 +49,7 @@ func TestSignIn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := &tester{TB: t, Wiz: w}
+			c := &tester{TB: t, Tenant: w}
 			rec := c.tokenRequest(tt.form, tt.header)
 			var got struct {
 				Error       string
@@ -79,7 +81,7 @@ func TestSignInWantsAForm(t *testing.T) {
 		method, contentType string
 		status              int
 	}{
-		{"GET", formType, 405}, {"POST", "application/json", 400}, {"POST", "", 400}, {"POST", formType + "; charset=utf-8", 200},
+		{"GET", saassim.FormType, 405}, {"POST", "application/json", 400}, {"POST", "", 400}, {"POST", saassim.FormType + "; charset=utf-8", 200},
 	} {
 		r := httptest.NewRequest(tt.method, "/oauth/token", strings.NewReader(credentials().Encode()))
 		r.Header.Set("Content-Type", tt.contentType)
@@ -88,7 +90,7 @@ func TestSignInWantsAForm(t *testing.T) {
 		}
 	}
 	r := httptest.NewRequest("POST", "/oauth/token", strings.NewReader("grant_type=client_credentials&audience=wiz-api"))
-	r.Header.Set("Content-Type", formType)
+	r.Header.Set("Content-Type", saassim.FormType)
 	r.SetBasicAuth(DefaultClientID, DefaultClientSecret)
 	if rec := c.do(r); rec.Code != 401 {
 		t.Errorf("credentials in a header: %d, want 401", rec.Code)

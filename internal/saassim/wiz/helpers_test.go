@@ -1,4 +1,4 @@
-package saassim
+package wiz
 
 import (
 	"encoding/json"
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -22,7 +24,7 @@ var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 // tester is a client of a tenant that it calls without a network.
 type tester struct {
 	testing.TB
-	*Wiz
+	*Tenant
 	token string
 }
 
@@ -35,7 +37,7 @@ func newTester(t testing.TB, o Options) *tester {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &tester{TB: t, Wiz: w}
+	c := &tester{TB: t, Tenant: w}
 	c.signIn()
 	return c
 }
@@ -59,7 +61,7 @@ func (c *tester) signIn() {
 
 func (c *tester) tokenRequest(form url.Values, header http.Header) *httptest.ResponseRecorder {
 	r := httptest.NewRequest("POST", "/oauth/token", strings.NewReader(form.Encode()))
-	r.Header.Set("Content-Type", formType)
+	r.Header.Set("Content-Type", saassim.FormType)
 	for k := range header {
 		r.Header.Set(k, header.Get(k))
 	}
@@ -211,8 +213,8 @@ func cloneVars(vars m) m {
 	return out
 }
 
-func (c *tester) truth(source string) []Truth {
-	var out []Truth
+func (c *tester) truth(source string) []saassim.Truth {
+	var out []saassim.Truth
 	for t := range c.Truth() {
 		if t.Source == source {
 			out = append(out, t)
