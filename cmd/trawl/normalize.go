@@ -12,11 +12,12 @@ import (
 
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/ecs"
+	"github.com/trawlsec/trawl/internal/raw"
 )
 
 func (a *app) normalizeCommand() *cobra.Command {
 	var source, most string
-	var raw, original bool
+	var asRaw, original bool
 	cmd := &cobra.Command{
 		Use:   "normalize --source SOURCE",
 		Short: "Make documents of raw records: records on stdin, documents on stdout",
@@ -33,7 +34,7 @@ func (a *app) normalizeCommand() *cobra.Command {
 	cmd.Flags().StringVar(&source, "source", "", "`SOURCE` of the records, like wiz/audit")
 	cmd.Flags().StringVar(&most, "max-record", "64MiB", "largest record that is read")
 	cmd.Flags().BoolVar(&original, "original", true, "have the record itself in event.original")
-	cmd.Flags().BoolVar(&raw, "raw", false, "write the records themselves, one a line, instead of documents")
+	cmd.Flags().BoolVar(&asRaw, "raw", false, "write the records themselves, one a line, instead of documents")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if source == "" {
 			return misuse(errors.New("--source is missing; `trawl catalog list` lists the sources"))
@@ -59,8 +60,8 @@ func (a *app) normalizeCommand() *cobra.Command {
 			return fmt.Errorf("mapping of %s: %w", source, err)
 		}
 		convert := func(dst, record []byte) []byte { return mapper.Append(dst, record, ecs.Meta{}) }
-		if raw {
-			convert = appendLine
+		if asRaw {
+			convert = raw.AppendLine
 		}
 		return normalize(cmd.Context(), a.stdin, a.stdout, int64(limit), convert)
 	}
@@ -150,22 +151,25 @@ func normalize(ctx context.Context, in io.Reader, out io.Writer, limit int64, co
 // or send says so. A batch is sent when it is full, or when reading on would
 // wait for input.
 func readBatches(in io.Reader, limit int64, free <-chan *batch, send func(*batch) bool) {
-	r := newRecordReader(in, limit)
+	r := raw.NewJSON(in, limit)
 	for {
 		b := emptyBatch(free)
 		for len(b.records) < batchBytes && b.err == nil {
-			record, err := r.next()
+			record, err := r.Next()
 			if err == io.EOF {
 				send(b)
 				return
 			}
 			if err != nil {
-				b.err = err
+				b.err = fmt.Errorf("stdin: %w", err)
+				if errors.As(err, new(*raw.TooLargeError)) {
+					b.err = fmt.Errorf("%w; raise --max-record", b.err)
+				}
 				break
 			}
 			b.records = append(b.records, record...)
 			b.ends = append(b.ends, len(b.records))
-			if r.wouldWait() {
+			if r.WouldWait() {
 				break
 			}
 		}

@@ -1,0 +1,182 @@
+package raw
+
+import (
+	"cmp"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/trawlsec/trawl/internal/jsonscan"
+)
+
+// CSV makes a record of every line of a table whose first line names the
+// columns. A column is found by its name, never by its place.
+type CSV struct {
+	in      *meter
+	table   *csv.Reader
+	columns []column // in the order in which a record has them
+	limit   int64
+	count   int
+	record  []byte
+}
+
+// column is where a column's values stand in a record.
+type column struct {
+	path []string // names of members, from the outside in
+	from int      // index of the column
+}
+
+// NewCSV reads the first line. Names says which columns stand where in a
+// record: a dotted path, and the column names that mean it, which are the same
+// whatever their case, spaces and punctuation. A column that is not among them
+// becomes a member of its own name, in lower case with _ between words. limit
+// is how many bytes a line may have.
+//
+// The columns may be parted by commas, semicolons, tabs or bars.
+func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) {
+	c := &CSV{in: newMeter(in), limit: limit}
+	start, _ := c.in.in.Peek(4 << 10)
+	c.table = csv.NewReader(c.in)
+	c.table.Comma = separator(start)
+	c.table.ReuseRecord = true
+	head, err := c.line()
+	if err == io.EOF {
+		return nil, errors.New("read the names of the columns: there is no first line")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the names of the columns: %w", err)
+	}
+	known := map[string]string{} // path by column name
+	for _, path := range slices.Sorted(maps.Keys(names)) {
+		known[plain(path)] = path
+		for _, name := range names[path] {
+			known[plain(name)] = path
+		}
+	}
+	taken := map[string]string{} // column name by path
+	for i, name := range head {
+		path := cmp.Or(known[plain(name)], plain(name))
+		if path == "" {
+			return nil, fmt.Errorf("column %d has no name", i+1)
+		}
+		for other, column := range taken {
+			if path == other || strings.HasPrefix(path, other+".") || strings.HasPrefix(other, path+".") {
+				return nil, fmt.Errorf("columns %q and %q both mean %s", column, name, path)
+			}
+		}
+		taken[path] = name
+		c.columns = append(c.columns, column{strings.Split(path, "."), i})
+	}
+	slices.SortFunc(c.columns, func(a, b column) int { return slices.Compare(a.path, b.path) })
+	return c, nil
+}
+
+// separator is the one of the usual separators that the first line has most of.
+func separator(text []byte) rune {
+	line, _, _ := strings.Cut(string(text), "\n")
+	best := ','
+	for _, s := range ";\t|" {
+		if strings.Count(line, string(s)) > strings.Count(line, string(best)) {
+			best = s
+		}
+	}
+	return best
+}
+
+// plain is a name in lower case, with one _ for whatever parts its words. Dots
+// between names stay.
+func plain(name string) string {
+	var b strings.Builder
+	gap := false
+	for _, r := range strings.ToLower(strings.TrimSpace(name)) {
+		switch {
+		case r == '.' && b.Len() > 0:
+			b.WriteRune(r)
+			gap = false
+		case unicode.IsLetter(r), unicode.IsDigit(r):
+			if gap && b.Len() > 0 && !strings.HasSuffix(b.String(), ".") {
+				b.WriteByte('_')
+			}
+			b.WriteRune(r)
+			gap = false
+		default:
+			gap = true
+		}
+	}
+	return strings.TrimRight(b.String(), ".")
+}
+
+// line reads a line of the table, which may be several of the text.
+func (c *CSV) line() ([]string, error) {
+	const ahead = 64 << 10 // the table reads on by a buffer
+	c.in.allowed = c.table.InputOffset() + c.limit + ahead
+	fields, err := c.table.Read()
+	size := int64(0)
+	for _, f := range fields {
+		size += int64(len(f))
+	}
+	if errors.Is(err, errTooLarge) || size > c.limit {
+		return nil, &TooLargeError{Place: "after " + records(c.count), Limit: c.limit}
+	}
+	return fields, err
+}
+
+// Next gives the next record. Values are texts, but for cells that hold a JSON
+// object or array; empty cells are left out.
+func (c *CSV) Next() ([]byte, error) {
+	fields, err := c.line()
+	if err != nil {
+		if err != io.EOF {
+			err = fmt.Errorf("not a table: %w", err)
+		}
+		return nil, err
+	}
+	c.count++
+	c.record = append(c.record[:0], '{')
+	var open []string // objects that are open
+	for _, column := range c.columns {
+		cell := strings.TrimSpace(fields[column.from])
+		if cell == "" {
+			continue
+		}
+		parents := column.path[:len(column.path)-1]
+		same := 0
+		for same < len(open) && same < len(parents) && open[same] == parents[same] {
+			same++
+		}
+		for range len(open) - same {
+			c.record = append(c.record, '}')
+		}
+		open = open[:same]
+		for _, parent := range parents[same:] {
+			c.member(parent)
+			c.record = append(c.record, '{')
+			open = append(open, parent)
+		}
+		c.member(column.path[len(parents)])
+		if raw := []byte(cell); (cell[0] == '{' || cell[0] == '[') && jsontext.Value(raw).IsValid(asReceived...) {
+			c.record = append(c.record, raw...)
+		} else {
+			c.record = jsonscan.AppendString(c.record, raw)
+		}
+	}
+	for range len(open) + 1 {
+		c.record = append(c.record, '}')
+	}
+	return c.record, nil
+}
+
+// member begins a member of the innermost object.
+func (c *CSV) member(name string) {
+	if c.record[len(c.record)-1] != '{' {
+		c.record = append(c.record, ',')
+	}
+	c.record = append(jsonscan.AppendString(c.record, []byte(name)), ':')
+}
