@@ -155,7 +155,7 @@ func (a *app) command() *cobra.Command {
 		}
 	}
 	add("start", a.demoCommand(), a.initCommand(), a.checkCommand())
-	add("collect", a.runCommand(), a.backfillCommand(), a.statusCommand(), a.feedCommand())
+	add("collect", a.runCommand(), a.backfillCommand(), a.importCommand(), a.statusCommand(), a.feedCommand())
 	add("data", a.normalizeCommand(), a.catalogCommand(), a.emmCommand(), a.configCommand())
 	root.AddCommand(a.versionCommand())
 	markMisuse(root)

@@ -18,6 +18,7 @@ import (
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
 	"github.com/trawlsec/trawl/internal/engine"
+	"github.com/trawlsec/trawl/internal/ingest"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -95,7 +96,10 @@ func (a *app) collect(ctx context.Context, cfg *config.Config, logger *slog.Logg
 		}
 		return a.summary(ctx, e)
 	}
-	stopServing, err := serve(cfg.Listen, console.Handler(e), logger)
+	handler := http.NewServeMux()
+	handler.Handle("/", console.Handler(e))
+	handler.Handle("/ingest/", ingest.Handler(cfg.Connections, e, logger))
+	stopServing, err := serve(cfg.Listen, handler, logger)
 	if err != nil {
 		return err
 	}

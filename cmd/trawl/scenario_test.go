@@ -118,6 +118,13 @@ func (s *scenario) later(d time.Duration) {
 
 func (s *scenario) path(name string) string { return filepath.Join(s.dir, name) }
 
+func (s *scenario) mkdir(name string) {
+	s.t.Helper()
+	if err := os.MkdirAll(s.path(name), 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 func (s *scenario) write(name, text string) {
 	s.t.Helper()
 	if err := os.WriteFile(s.path(name), []byte(text), 0o600); err != nil {

@@ -132,20 +132,22 @@ type Source struct {
 	Folder  fs.FS    `yaml:"-"` // the folder that the source's file is in; its samples are under testdata/<source>
 	Dir     string   `yaml:"-"` // the same folder's path on disk; "" where it comes with the program
 
-	ID      string   `yaml:"source"`           // second half of the name: audit
-	Name    string   `yaml:"name"`             // for people: Audit log
-	About   string   `yaml:"about"`            //
-	Kind    string   `yaml:"kind"`             // log: events, each for ever; state: findings, which change and vanish
-	Scopes  []string `yaml:"scopes,omitempty"` // permissions that the credential needs
-	Request Request  `yaml:"request"`          //
-	Stream  *Stream  `yaml:"stream,omitempty"` // how new records are followed, where the API has a way of its own for that
-	Records string   `yaml:"records"`          // where in an answer the array of records stands; . where the answer is that array
-	Paging  Paging   `yaml:"paging"`           //
-	Nested  []Nested `yaml:"nested,omitempty"` // lists within a record that have pages of their own
-	Window  Window   `yaml:"window,omitempty"` // left out where nothing can be asked for by time, so that the source is only read whole
-	Record  Record   `yaml:"record"`           //
-	Facts   Facts    `yaml:"facts"`            // retention, latency, licensing, as documented
-	ECS     Mapping  `yaml:"ecs"`              //
+	ID      string   `yaml:"source"`            // second half of the name: audit
+	Name    string   `yaml:"name"`              // for people: Audit log
+	About   string   `yaml:"about"`             //
+	Kind    string   `yaml:"kind"`              // log: events, each for ever; state: findings, which change and vanish
+	Scopes  []string `yaml:"scopes,omitempty"`  // permissions that the credential needs
+	Request Request  `yaml:"request"`           //
+	Stream  *Stream  `yaml:"stream,omitempty"`  // how new records are followed, where the API has a way of its own for that
+	Records string   `yaml:"records"`           // where in an answer the array of records stands; . where the answer is that array
+	Paging  Paging   `yaml:"paging"`            //
+	Nested  []Nested `yaml:"nested,omitempty"`  // lists within a record that have pages of their own
+	Window  Window   `yaml:"window,omitempty"`  // left out where nothing can be asked for by time, so that the source is only read whole
+	Record  Record   `yaml:"record"`            //
+	Pushed  *Pushed  `yaml:"pushed,omitempty"`  // the product can send the records by itself
+	Columns Columns  `yaml:"columns,omitempty"` // which column of an exported table is what of a record
+	Facts   Facts    `yaml:"facts"`             // retention, latency, licensing, as documented
+	ECS     Mapping  `yaml:"ecs"`               //
 
 	Snapshot *Snapshot `yaml:"snapshot,omitempty"` // of a state: that it is also read whole
 }
@@ -255,6 +257,17 @@ func (s *Source) Interval() Duration {
 	}
 	return s.Window.Interval
 }
+
+// Pushed says how a product sends records by itself, to
+// POST /ingest/<connection>/<product>/<source>.
+type Pushed struct {
+	About string `yaml:"about"` // what a person sets up there, for the documentation
+}
+
+// Columns are the names that columns of a table may have, by the path of what
+// they hold in a record. Case, spaces and punctuation of names do not count;
+// a column that is not listed becomes a member of its own name.
+type Columns map[string][]string
 
 // Record says what makes a record itself.
 type Record struct {

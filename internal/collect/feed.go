@@ -98,9 +98,9 @@ type Feed struct {
 }
 
 // lanes are the ways in which a feed is read.
-type lanes struct{ live, revisit, backfill *lane }
+type lanes struct{ live, revisit, backfill, push *lane }
 
-func (l lanes) all() []*lane { return []*lane{l.live, l.revisit, l.backfill} }
+func (l lanes) all() []*lane { return []*lane{l.live, l.revisit, l.backfill, l.push} }
 
 type command struct {
 	change func(*Feed) error
@@ -122,7 +122,7 @@ func Open(ctx context.Context, opts Options) (*Feed, error) {
 	if f.now == nil {
 		f.now = time.Now
 	}
-	f.lanes = lanes{newLane(f, pagelog.Live), newLane(f, pagelog.Revisit), newLane(f, pagelog.Backfill)}
+	f.lanes = lanes{newLane(f, pagelog.Live), newLane(f, pagelog.Revisit), newLane(f, pagelog.Backfill), newLane(f, pagelog.Push)}
 	for _, l := range f.all() {
 		if err := l.load(ctx); err != nil {
 			return nil, err

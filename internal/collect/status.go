@@ -102,6 +102,8 @@ func (l *lane) publish() {
 	case pagelog.Backfill:
 		s.Backfill = backfillOf(&l.pos)
 		return
+	case pagelog.Push:
+		return
 	}
 	f.created, f.floor = l.pos.Created, l.pos.Floor
 	s.Watermark, s.Slices = l.pos.Watermark, len(l.pos.Slices)

@@ -172,7 +172,7 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
 	}}
 	// What the first round of a feed and a backfill find was made before anyone
 	// looked: it says nothing about how late records become visible.
-	catchingUp := l.name == pagelog.Backfill || l.name == pagelog.Live && next.Round.Equal(next.Floor)
+	catchingUp := l.name == pagelog.Backfill || l.name == pagelog.Push || l.name == pagelog.Live && next.Round.Equal(next.Floor)
 	var inPage hashes
 	inPage.grow(2 * len(page.Records))
 	for i, record := range page.Records {

@@ -127,7 +127,11 @@ func (b *builder) connection(at place, name string, f connectionFile) Connection
 		c.Rate.Burst = *f.Rate.Burst
 	}
 	c.Settings.known = product.Settings
-	b.settings(at.at("settings"), product, f.Settings)
+	pulled := len(f.Sources) == 0
+	for _, feed := range f.Sources {
+		pulled = pulled || feed.Pull == nil || *feed.Pull
+	}
+	b.settings(at.at("settings"), product, f.Settings, pulled)
 	if len(f.Sources) == 0 {
 		f.Sources = map[string]feedFile{}
 		for id := range product.Sources {
@@ -172,10 +176,11 @@ func (b *builder) http(at place, h HTTP) {
 var settingsPath = []string{"connections", "", "settings"}
 
 // settings checks a connection's settings against those that its product has.
-func (b *builder) settings(at place, product *catalog.Product, values map[string]settingValue) {
+// Those required are needed only where the API is asked.
+func (b *builder) settings(at place, product *catalog.Product, values map[string]settingValue, needed bool) {
 	for _, name := range slices.Sorted(maps.Keys(product.Settings)) {
 		setting := product.Settings[name]
-		if v, ok := values[name]; setting.Required && (!ok || v.kind == strictyaml.Null) {
+		if v, ok := values[name]; needed && setting.Required && (!ok || v.kind == strictyaml.Null) {
 			advice := ""
 			if setting.Env != "" {
 				advice = ", as in " + name + ": ${env:" + setting.Env + "}"
@@ -240,6 +245,11 @@ func (b *builder) feed(at place, connection string, source *catalog.Source, f fe
 	if len(f.Filter) > 0 && source.Request.Filter == "" {
 		at.at("filter").Mistake("%s can't be filtered; leave it out", source.FullName())
 	}
+	feed.Pull = pick(f.Pull, true)
+	feed.Push = b.push(at.at("push"), source, f.Push)
+	if !feed.Pull && f.Push == nil {
+		at.at("pull").Mistake("without it nothing brings records of %s; add push, or leave the key out", source.FullName())
+	}
 	return feed
 }
 
@@ -278,6 +288,53 @@ func (b *builder) snapshot(at place, feed *Feed, f feedFile) {
 		}
 	}
 }
+
+// push checks how records may come by themselves.
+func (b *builder) push(at place, source *catalog.Source, f *pushFile) *Push {
+	if f == nil {
+		return nil
+	}
+	if source.Pushed == nil {
+		at.Mistake("%s can't be sent by the product; leave it out", source.FullName())
+	}
+	if b.file.Listen == "" {
+		at.Mistake("needs an address to be sent to; set listen")
+	}
+	if f.MaxBody < 1<<10 || f.MaxBody > 64<<20 {
+		at.at("max_body").Mistake("must be between 1KiB and 64MiB")
+	}
+	p := &Push{MaxBody: int64(f.MaxBody)}
+	ways := 0
+	secret := func(at place, text rawText) Reference {
+		ways++
+		if value, err := b.expand(settingsPath, text.Reveal()); err != nil && !errors.Is(err, strictyaml.ErrLeaveOut) {
+			at.Mistake("%v", err)
+		} else if err == nil && len(value) < leastSecret {
+			at.Mistake("is too short for a secret: at least %d characters", leastSecret)
+		}
+		return Reference{text, b.in.expand}
+	}
+	if f.Bearer != nil {
+		r := secret(at.at("bearer"), *f.Bearer)
+		p.Bearer = &r
+	}
+	if f.Basic != nil {
+		p.Basic = &Basic{f.Basic.Username, secret(at.at("basic", "password"), f.Basic.Password)}
+	}
+	if f.HMAC != nil {
+		h := f.HMAC
+		at.at("hmac", "algorithm").oneOf(h.Algorithm, "sha256", "sha512")
+		at.at("hmac", "encoding").oneOf(h.Encoding, "hex", "base64")
+		p.HMAC = &HMAC{secret(at.at("hmac", "secret"), h.Secret), h.Header, h.Prefix, h.Algorithm, h.Encoding}
+	}
+	if ways != 1 {
+		at.Mistake("needs one of bearer, basic and hmac, so that nobody else can send records")
+	}
+	return p
+}
+
+// leastSecret is how many characters make a secret hard to guess at all.
+const leastSecret = 12
 
 // revisit checks the ages at which a feed's windows are read again.
 func (b *builder) revisit(at place, feed *Feed, own []catalog.Duration) {

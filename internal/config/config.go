@@ -63,7 +63,43 @@ type Feed struct {
 	Revisit    []time.Duration // ages at which windows are read again, growing
 	Snapshot   time.Duration   // between two whole readings; 0: there are none
 	Filter     map[string]any  // in the product's own terms; nil for none
+	Push       *Push           // how the product may send records by itself; nil: not
+	Pull       bool            // the API is asked
 }
+
+// Push says who may send records of a feed. Exactly one of Bearer, Basic and
+// HMAC is set.
+type Push struct {
+	Bearer  *Reference
+	Basic   *Basic
+	HMAC    *HMAC
+	MaxBody int64 // bytes of a request, as sent and unpacked
+}
+
+// Basic is a user with a password.
+type Basic struct {
+	Username string
+	Password Reference
+}
+
+// HMAC is how the body of a request is signed.
+type HMAC struct {
+	Secret    Reference
+	Header    string // that holds the signature
+	Prefix    string // of the header's value, before the signature
+	Algorithm string // sha256 or sha512
+	Encoding  string // hex or base64
+}
+
+// Reference is a secret that is read at each use, so that one whose file
+// changes is picked up.
+type Reference struct {
+	text   rawText
+	expand func(text string) (string, error)
+}
+
+// Read gives the secret as it is now.
+func (r *Reference) Read() (string, error) { return r.expand(r.text.Reveal()) }
 
 // Name is the feed's name as users write it: wiz-prod/audit.
 func (f Feed) Name() string { return f.Connection + "/" + f.Source.ID }

@@ -56,6 +56,28 @@ type feedFile struct {
 	Revisit  []catalog.Duration `yaml:"revisit,omitempty"`   // ages at which windows are read again, instead of the source's; [] for none
 	Snapshot *catalog.Duration  `yaml:"snapshot,omitempty"`  // between two whole readings of a state, instead of the source's; 0s for none
 	Filter   map[string]any     `yaml:"filter,omitempty"`    // merged into the request, in the product's own terms
+	Push     *pushFile          `yaml:"push,omitempty"`      // take the records that the product sends to /ingest/<connection>/<product>/<source>
+	Pull     *bool              `yaml:"pull,omitempty"`      // whether the API is asked: true; false for what only comes by push
+}
+
+type pushFile struct {
+	Bearer  *rawText   `yaml:"bearer,omitempty"`   // the token of Authorization: Bearer
+	Basic   *basicFile `yaml:"basic,omitempty"`    // user and password of Authorization: Basic
+	HMAC    *hmacFile  `yaml:"hmac,omitempty"`     // a signature of the body
+	MaxBody Size       `yaml:"max_body,omitempty"` // the largest body, packed and unpacked: 16MiB
+}
+
+type basicFile struct {
+	Username string  `yaml:"username"` // as the product sends it
+	Password rawText `yaml:"password"` //
+}
+
+type hmacFile struct {
+	Secret    rawText `yaml:"secret"`              // the key of the signature
+	Header    string  `yaml:"header"`              // that holds the signature: X-Signature
+	Prefix    string  `yaml:"prefix,omitempty"`    // before the signature: sha256=
+	Algorithm string  `yaml:"algorithm,omitempty"` // sha256 or sha512
+	Encoding  string  `yaml:"encoding,omitempty"`  // hex or base64
 }
 
 type outputFile struct {
@@ -86,6 +108,20 @@ func (c *connectionFile) UnmarshalNode(n strictyaml.Node) {
 	type plain connectionFile
 	c.HTTP = httpFile{Timeout: catalog.Duration(time.Minute), MaxBody: 64 << 20}
 	n.Decode((*plain)(c))
+}
+
+// UnmarshalNode reads what a product may send over its defaults.
+func (p *pushFile) UnmarshalNode(n strictyaml.Node) {
+	type plain pushFile
+	*p = pushFile{MaxBody: 16 << 20}
+	n.Decode((*plain)(p))
+}
+
+// UnmarshalNode reads a signature over its defaults.
+func (h *hmacFile) UnmarshalNode(n strictyaml.Node) {
+	type plain hmacFile
+	*h = hmacFile{Algorithm: "sha256", Encoding: "hex"}
+	n.Decode((*plain)(h))
 }
 
 // UnmarshalNode reads an output over its defaults.

@@ -13,18 +13,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/engine"
 )
 
 // lookTimeout bounds one look at the engine.
 const lookTimeout = 5 * time.Second
 
-// Engine is what the console shows. Both functions may be called at any time
+// Engine is what the console shows. All functions may be called at any time
 // and by several goroutines.
 type Engine interface {
 	Status(ctx context.Context) (engine.Status, error)
 	Change(ctx context.Context, feed, verb string, to time.Time) error
 	StartBackfill(ctx context.Context, feed string, since, until time.Time, concurrency int) (time.Time, error)
+	Push(ctx context.Context, feed string, records [][]byte, file bool) (collect.Pushed, error)
 }
 
 // Handler serves /healthz, /readyz, /metrics and /api/status.

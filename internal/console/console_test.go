@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -63,6 +64,13 @@ func (f *fake) StartBackfill(ctx context.Context, feed string, since, until time
 	defer f.mu.Unlock()
 	f.asked = append(f.asked, "backfill "+feed+" "+since.UTC().Format(time.RFC3339)+" "+until.UTC().Format(time.RFC3339))
 	return since.Add(time.Hour), f.err
+}
+
+func (f *fake) Push(ctx context.Context, feed string, records [][]byte, file bool) (collect.Pushed, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, fmt.Sprintf("push %s %s %t", feed, records, file))
+	return collect.Pushed{New: len(records)}, f.err
 }
 
 // at is a moment, so many seconds after another.

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/engine"
+	"github.com/trawlsec/trawl/internal/raw"
 )
 
 // controlFile, in data_dir, names the socket on which a running Trawl takes
@@ -74,6 +77,19 @@ func Control(dataDir string, e Engine) (stop func(), err error) {
 			return
 		}
 		writeJSON(w, http.StatusOK, backfillStarted{begins})
+	})
+	mux.HandleFunc("POST /feeds/{connection}/{source}/records", func(w http.ResponseWriter, r *http.Request) {
+		records, err := readRecords(http.MaxBytesReader(w, r.Body, mostPushed))
+		if err != nil {
+			writeJSON(w, http.StatusBadRequest, failure{err.Error()})
+			return
+		}
+		pushed, err := e.Push(r.Context(), r.PathValue("connection")+"/"+r.PathValue("source"), records, true)
+		if err != nil {
+			writeJSON(w, http.StatusConflict, failure{err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, pushed)
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: lookTimeout}
 	done := make(chan struct{})
@@ -237,8 +253,38 @@ func (c *Client) StartBackfill(ctx context.Context, feed string, since, until ti
 	return started.Since, err
 }
 
+// Push hands over the records of a file; see engine.Engine.Push.
+func (c *Client) Push(ctx context.Context, feed string, records [][]byte, _ bool) (collect.Pushed, error) {
+	var pushed collect.Pushed
+	err := c.send(ctx, http.MethodPost, "/feeds/"+feed+"/records", bytes.NewReader(bytes.Join(records, []byte("\n"))), &pushed)
+	return pushed, err
+}
+
+// mostPushed bounds the bytes of records handed over at once.
+const mostPushed = 96 << 20
+
+// readRecords reads records that Push has sent.
+func readRecords(body io.Reader) ([][]byte, error) {
+	in := raw.NewJSON(body, mostPushed)
+	var records [][]byte
+	for {
+		record, err := in.Next()
+		if err == io.EOF {
+			return records, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read records: %w", err)
+		}
+		records = append(records, bytes.Clone(record))
+	}
+}
+
 func (c *Client) do(ctx context.Context, method, path string, into any) error {
-	r, err := http.NewRequestWithContext(ctx, method, "http://trawl"+path, nil)
+	return c.send(ctx, method, path, nil, into)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader, into any) error {
+	r, err := http.NewRequestWithContext(ctx, method, "http://trawl"+path, body)
 	if err != nil {
 		return fmt.Errorf("ask running trawl: %w", err)
 	}
@@ -247,18 +293,18 @@ func (c *Client) do(ctx context.Context, method, path string, into any) error {
 		return c.failed(ctx, method, err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
 		return c.failed(ctx, method, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		var f failure
-		if json.Unmarshal(body, &f) != nil || f.Error == "" {
+		if json.Unmarshal(answer, &f) != nil || f.Error == "" {
 			f.Error = resp.Status
 		}
 		return errors.New(f.Error)
 	}
-	if err := json.Unmarshal(body, into); err != nil {
+	if err := json.Unmarshal(answer, into); err != nil {
 		return fmt.Errorf("ask running trawl: read answer: %w", err)
 	}
 	return nil

@@ -24,6 +24,7 @@ type connection struct {
 	client  *fetch.Client
 	feeds   []*collect.Feed
 	sources []string                // of feeds, in the same order
+	pulled  []bool                  // whether the API is asked for them, likewise
 	damaged []*collect.DamagedError // feeds that could not be opened; only where nothing runs
 	logger  *slog.Logger
 
@@ -86,6 +87,7 @@ func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*c
 		}
 		c.feeds = append(c.feeds, f)
 		c.sources = append(c.sources, feed.Source.ID)
+		c.pulled = append(c.pulled, feed.Pull)
 	}
 	return c, nil
 }
@@ -275,7 +277,9 @@ func (c *connection) once(ctx context.Context, e *Engine) error {
 	errs := make([]error, len(c.feeds))
 	var wg sync.WaitGroup
 	for i, f := range c.feeds {
-		wg.Go(func() { errs[i] = f.Once(held) })
+		if c.pulled[i] {
+			wg.Go(func() { errs[i] = f.Once(held) })
+		}
 	}
 	wg.Wait()
 	lost := held.Err() != nil && ctx.Err() == nil
@@ -335,7 +339,12 @@ func (c *connection) runFeeds(ctx context.Context, retry time.Duration, giveUp c
 		var wg sync.WaitGroup
 		var refused atomic.Bool
 		person := c.person()
-		for _, f := range c.feeds {
+		for i, f := range c.feeds {
+			if !c.pulled[i] {
+				f.Receiving()
+				wg.Go(func() { <-round.Done() })
+				continue
+			}
 			wg.Go(func() {
 				for round.Err() == nil {
 					person := c.person()
@@ -359,8 +368,10 @@ func (c *connection) runFeeds(ctx context.Context, retry time.Duration, giveUp c
 		wg.Wait()
 		cancel()
 		if refused.Load() && ctx.Err() == nil {
-			for _, f := range c.feeds {
-				f.Refused()
+			for i, f := range c.feeds {
+				if c.pulled[i] {
+					f.Refused()
+				}
 			}
 			c.logger.Error("connection stopped: its credential was refused", "next_try_in", retry)
 			wait(ctx, retry, person)

@@ -80,7 +80,7 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 // Healthy reports whether the feed does what was asked of it.
 func (f FeedStatus) Healthy() bool {
 	switch f.State {
-	case collect.StateIdle, collect.StateCollecting, collect.StatePaused, collect.StateStandby:
+	case collect.StateIdle, collect.StateCollecting, collect.StatePaused, collect.StateStandby, collect.StateReceiving:
 		return true
 	}
 	return false

@@ -37,6 +37,7 @@ const (
 	Live     Lane = "live"
 	Revisit  Lane = "revisit"
 	Backfill Lane = "backfill"
+	Push     Lane = "push" // of records that nobody asked the product for: it sent them, or they were imported
 )
 
 // Page is what is committed at once: new records of one answer of an API, and
@@ -93,10 +94,10 @@ func checkFeed(f Feed) error {
 
 func checkLane(lane Lane) error {
 	switch lane {
-	case Live, Revisit, Backfill:
+	case Live, Revisit, Backfill, Push:
 		return nil
 	}
-	return fmt.Errorf("lane %q is not one of live, revisit, backfill", lane)
+	return fmt.Errorf("lane %q is not one of live, revisit, backfill, push", lane)
 }
 
 // parseSubject is the inverse of subject.

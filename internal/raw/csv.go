@@ -55,14 +55,14 @@ func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) 
 	}
 	known := map[string]string{} // path by column name
 	for _, path := range slices.Sorted(maps.Keys(names)) {
-		known[plain(path)] = path
+		known[letters(path)] = path
 		for _, name := range names[path] {
-			known[plain(name)] = path
+			known[letters(name)] = path
 		}
 	}
 	taken := map[string]string{} // column name by path
 	for i, name := range head {
-		path := cmp.Or(known[plain(name)], plain(name))
+		path := cmp.Or(known[letters(name)], plain(name))
 		if path == "" {
 			return nil, fmt.Errorf("column %d has no name", i+1)
 		}
@@ -88,6 +88,16 @@ func separator(text []byte) rune {
 		}
 	}
 	return best
+}
+
+// letters is all of a name that counts in comparing it with others.
+func letters(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, name)
 }
 
 // plain is a name in lower case, with one _ for whatever parts its words. Dots
