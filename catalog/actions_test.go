@@ -2,34 +2,48 @@ package catalogfiles_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/ecs"
+	"github.com/trawlsec/trawl/internal/ecsfields"
 )
 
-// actionsFile lists the known actions of Wiz's audit log, and the ECS category
-// and type of each.
-const actionsFile = "wiz/testdata/actions.txt"
-
-// placeOf maps an audit record with the action, and returns its category and
-// type, and what error.message says.
-func placeOf(t *testing.T, m *ecs.Mapper, action string) (place, message string) {
+// placeOf maps a record with the action, and returns its category and type, and
+// what error.message says.
+func placeOf(t *testing.T, src *catalog.Source, m *ecs.Mapper, action string) (place, message string) {
 	t.Helper()
+	record, err := json.Marshal(map[string]string{
+		src.Record.ID[0]:                       "1",
+		src.Record.Time[0]:                     "2025-02-06T13:39:25Z",
+		src.ECS.Fields["event.action"].From[0]: action,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var doc struct {
 		Event struct{ Category, Type []string }
 		Error struct{ Message string }
 	}
-	record := fmt.Appendf(nil, `{"id":"1","timestamp":"2025-02-06T13:39:25Z","action":%q}`, action)
 	if err := json.Unmarshal(m.Append(nil, record, ecs.Meta{}), &doc); err != nil {
 		t.Fatal(err)
+	}
+	for _, kind := range doc.Event.Type {
+		if !slices.ContainsFunc(doc.Event.Category, func(c string) bool { return slices.Contains(ecsfields.EventTypes(c), kind) }) {
+			t.Errorf("%s: ECS has no event.type %s with event.category %s", action, kind, doc.Event.Category)
+		}
 	}
 	return strings.Join(doc.Event.Category, ",") + " " + strings.Join(doc.Event.Type, ","), doc.Error.Message
 }
 
-func auditMapper(t *testing.T) *ecs.Mapper {
+func auditMapper(t *testing.T) (*catalog.Source, *ecs.Mapper) {
 	t.Helper()
 	src, err := load(t).Source("wiz/audit")
 	if err != nil {
@@ -39,36 +53,51 @@ func auditMapper(t *testing.T) *ecs.Mapper {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m
+	return src, m
 }
 
-// Every known action has a place, and it is the one that was chosen for it.
-func TestWizActions(t *testing.T) {
+// Every known action has a place, and it is the one that was chosen for it. The
+// actions of a source, and the event.category and event.type of each, are in
+// testdata/<source>.actions.txt of its product.
+func TestActions(t *testing.T) {
 	t.Parallel()
-	m := auditMapper(t)
-	list, err := os.ReadFile(actionsFile)
+	for _, product := range load(t).Products() {
+		for _, src := range product.SourceList() {
+			file := filepath.Join(product.ID, "testdata", src.ID+".actions.txt")
+			list, err := os.ReadFile(file)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Run(src.FullName(), func(t *testing.T) {
+				t.Parallel()
+				testActions(t, src, file, string(list))
+			})
+		}
+	}
+}
+
+func testActions(t *testing.T, src *catalog.Source, file, list string) {
+	m, err := ecs.Compile(src)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var now strings.Builder
-	n := 0
-	for line := range strings.Lines(string(list)) {
+	for line := range strings.Lines(list) {
 		action, want, _ := strings.Cut(strings.TrimSpace(line), " ")
-		got, message := placeOf(t, m, action)
+		got, message := placeOf(t, src, m, action)
 		fmt.Fprintln(&now, action, got)
-		n++
-		if *update {
-			continue
-		}
-		if message != "" || got != want {
+		if message != "" || got != want && !*update {
 			t.Errorf("%s is %q, want %q; %s", action, got, want, message)
 		}
 	}
-	if n < 500 {
-		t.Errorf("only %d actions in %s", n, actionsFile)
+	if now.Len() == 0 {
+		t.Errorf("no actions in %s", file)
 	}
 	if *update {
-		if err := os.WriteFile(actionsFile, []byte(now.String()), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(now.String()), 0o644); err != nil {
 			t.Error(err)
 		}
 	}
@@ -78,7 +107,7 @@ func TestWizActions(t *testing.T) {
 // record says it is; else it is named.
 func TestWizActionsToCome(t *testing.T) {
 	t.Parallel()
-	m := auditMapper(t)
+	src, m := auditMapper(t)
 	for action, want := range map[string]string{
 		"CreateFlux":       "configuration creation",
 		"DeleteFlux":       "configuration deletion",
@@ -89,7 +118,7 @@ func TestWizActionsToCome(t *testing.T) {
 		"FrobnicateFlux":   " ",
 		"create something": " ",
 	} {
-		got, message := placeOf(t, m, action)
+		got, message := placeOf(t, src, m, action)
 		wantMessage := ""
 		if want == " " {
 			wantMessage = fmt.Sprintf("action: %q is not a known value", action)

@@ -125,13 +125,13 @@ func fill(t *testing.T, source *catalog.Source, value any, field string) any {
 func TestWizMutationsArePlaced(t *testing.T) {
 	t.Parallel()
 	schema := wizSchema(t)
-	m := auditMapper(t)
+	src, m := auditMapper(t)
 	for _, field := range schema.Mutation.Fields {
 		if strings.HasPrefix(field.Name, "__") {
 			continue
 		}
 		action := string(unicode.ToUpper(rune(field.Name[0]))) + field.Name[1:]
-		if place, message := placeOf(t, m, action); message != "" {
+		if place, message := placeOf(t, src, m, action); message != "" {
 			t.Errorf("%s: %q, %s", action, place, message)
 		}
 	}

@@ -135,7 +135,7 @@ func hold(globs map[string]string, lookup func(name string) (string, bool)) bool
 
 // Glob reports whether the pattern matches the whole text: * stands for any
 // text, ? for one byte or character of UTF-8, everything else for itself.
-func Glob(pattern, text string) bool {
+func Glob[T string | []byte](pattern string, text T) bool {
 	p, t := 0, 0
 	star, from := -1, 0 // the last * and where the text after it is tried
 	for t < len(text) {

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/ecs"
 )
 
-// records reads the samples of a Wiz source.
-func records(b *testing.B, source string) [][]byte {
+// records reads the samples of a source, but for the odd ones.
+func records(b *testing.B, source *catalog.Source) [][]byte {
 	b.Helper()
-	files, err := filepath.Glob("../../catalog/wiz/testdata/" + source + "/*.json")
+	files, err := filepath.Glob(filepath.Join("../../catalog", source.Product.ID, "testdata", source.ID, "*.json"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -31,9 +32,12 @@ func records(b *testing.B, source string) [][]byte {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	for _, source := range []string{"audit", "issues"} {
-		b.Run(source, func(b *testing.B) {
-			m := wiz(b, source)
+	for _, source := range sources(b) {
+		b.Run(source.FullName(), func(b *testing.B) {
+			m, err := ecs.Compile(source)
+			if err != nil {
+				b.Fatal(err)
+			}
 			all := records(b, source)
 			size := 0
 			for _, r := range all {
@@ -47,7 +51,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for _, r := range all {
-					dst = m.Append(dst[:0], r, ecs.Meta{Connection: "wiz-prod"})
+					dst = m.Append(dst[:0], r, ecs.Meta{Connection: "prod"})
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(all)), "ns/record")
@@ -57,8 +61,12 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 func BenchmarkKey(b *testing.B) {
-	m := wiz(b, "audit")
-	record := records(b, "audit")[0]
+	source := sources(b)[0]
+	m, err := ecs.Compile(source)
+	if err != nil {
+		b.Fatal(err)
+	}
+	record := records(b, source)[0]
 	b.SetBytes(int64(len(record)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -249,7 +249,7 @@ func (g glob) match(text []byte) bool {
 	if g.exact {
 		return string(text) == g.pattern
 	}
-	return catalog.Glob(g.pattern, string(text))
+	return catalog.Glob(g.pattern, text)
 }
 
 // A parent is a place in the record that has to be an object or a list.

@@ -31,6 +31,20 @@ func wiz(t testing.TB, source string, opts ...ecs.Option) *ecs.Mapper {
 	return m
 }
 
+// sources are all that the catalogue has.
+func sources(t testing.TB) []*catalog.Source {
+	t.Helper()
+	c, err := catalog.Load(catalogfiles.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*catalog.Source
+	for _, p := range c.Products() {
+		all = append(all, p.SourceList()...)
+	}
+	return all
+}
+
 // acme is a source with a mapping of its own.
 func acme(mapping catalog.Mapping) *catalog.Source {
 	return &catalog.Source{

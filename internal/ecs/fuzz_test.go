@@ -19,7 +19,7 @@ import (
 // valid JSON without duplicate names, holds the record, has the uid of the
 // record's key, and is the same a second time.
 func FuzzAppend(f *testing.F) {
-	files, err := filepath.Glob("../../catalog/wiz/testdata/*/*.json")
+	files, err := filepath.Glob("../../catalog/*/testdata/*/*.json")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -32,7 +32,14 @@ func FuzzAppend(f *testing.F) {
 	}
 	f.Add([]byte("{\"id\":\"\xff\",\"action\":{},\"timestamp\":[],\"sourceIP\":7,\"user\":\"x\",\"userAgent\":\"\\u0000\"}"))
 	f.Add([]byte("{\"id\":\"a\x01b\",\"status\":\"\\x\",\"actionParameters\":{\"scopes\":[1e999,{}],\"error\":\"\n"))
-	mappers := []*ecs.Mapper{wiz(f, "audit"), wiz(f, "issues")}
+	var mappers []*ecs.Mapper
+	for _, source := range sources(f) {
+		m, err := ecs.Compile(source)
+		if err != nil {
+			f.Fatal(err)
+		}
+		mappers = append(mappers, m)
+	}
 	meta := ecs.Meta{Connection: "wiz-prod", Created: time.Unix(1e9, 0), Ingested: time.Unix(1e9, 1000)}
 	f.Fuzz(func(t *testing.T, record []byte) {
 		for _, m := range mappers {

@@ -19,6 +19,7 @@ func FuzzScan(f *testing.F) {
 		{string(auditRecord), "actionParameters.scopes[]"},
 		{`{"a":[{"n":"x","v":1},{"n":7,"v":{"b":[]}}],"a.b":null}`, "a[n=x].v"},
 		{`{"a":[{"n":"x","v":1},{"n":7,"v":{"b":[]}}],"a":[[]]}`, "a[0][]"},
+		{`{"a":[{"n":"x","v":1},{"n":7},{"n":"x","v":2},[{"n":"x"}],"n"]}`, "a[][n=x].v"},
 		{`[[1,"\ud83d\ude00\u0000"],2e9]`, "[0][1]"},
 		{`{"":{"\u0061":"\ud800"},"":{"a":"\\"}}`, `"".a`},
 		{"{\"a\":\"\xff\"}", "a"},
@@ -30,7 +31,7 @@ func FuzzScan(f *testing.F) {
 	} {
 		f.Add([]byte(seed.src), seed.path)
 	}
-	fixed := []string{"a", "a.b", "a[].b", "a[0]", "a[n=x].v", `""`, "id", "user.name"}
+	fixed := []string{"a", "a.b", "a[].b", "a[][n=x].v", "a[0]", "a[n=x].v", `""`, "id", "user.name"}
 	f.Fuzz(func(t *testing.T, src []byte, extra string) {
 		var paths []Path
 		for _, s := range append([]string{extra}, fixed...) {
@@ -134,7 +135,10 @@ func reach(v any, steps []step) []any {
 			all = append(all, reach(v, steps[1:])...)
 		}
 		return all
-	case stepMatch:
+	case stepMatch, stepKeep:
+		if st.kind == stepKeep {
+			list = []any{v}
+		}
 		for _, v := range list {
 			object, _ := v.(map[string]any)
 			var text string

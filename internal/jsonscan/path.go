@@ -13,6 +13,7 @@ import (
 //	a[0].b           the first element
 //	a[].b            every element
 //	a[name=x].value  the first element that is an object whose name is x; a value may be quoted too
+//	a[][name=x].b    every element that is an object whose name is x
 //	.                the whole value
 //
 // A path may start with brackets, where the whole value is an array. The zero
@@ -36,6 +37,7 @@ const (
 	stepIndex                 // [index]
 	stepEvery                 // []
 	stepMatch                 // [key=value]
+	stepKeep                  // [key=value] behind []
 )
 
 // ParsePath reads a path. Its errors say what is wrong and where.
@@ -57,6 +59,9 @@ func ParsePath(s string) (Path, error) {
 		}
 		if err != nil {
 			return Path{}, fmt.Errorf("path %q: %w at character %d", s, err, p.i+1)
+		}
+		if n := len(p.steps); st.kind == stepMatch && n > 0 && p.steps[n-1].kind == stepEvery {
+			st.kind = stepKeep
 		}
 		p.steps = append(p.steps, st)
 	}
@@ -196,7 +201,7 @@ func textOf(steps []step) string {
 			fmt.Fprintf(&b, "[%d]", s.index)
 		case stepEvery:
 			b.WriteString("[]")
-		case stepMatch:
+		case stepMatch, stepKeep:
 			fmt.Fprintf(&b, "[%s=%s]", plain(s.key), plain(s.value))
 		}
 	}
@@ -280,8 +285,14 @@ func (st *step) find(raw []byte) []byte {
 // place tells where in raw the one value stands that a step other than []
 // leads to; from is -1 where there is none.
 func (st *step) place(raw []byte) (from, end int) {
-	if st.kind == stepKey {
+	switch st.kind {
+	case stepKey:
 		return place(raw, st.key)
+	case stepKeep:
+		if st.matches(raw) {
+			return 0, len(raw)
+		}
+		return -1, -1
 	}
 	if len(raw) == 0 || raw[0] != '[' || st.kind == stepEvery {
 		return -1, -1
