@@ -53,13 +53,12 @@ func byTime[E Event](a, b E) int {
 // All is every record, by time. The caller must not change it.
 func (j *Journal[E]) All() []E { return j.all }
 
-// Select is the records that show at a time, lie between the places where two
-// conditions on a time turn from true to false and from false to true, and
-// match (nil: all do). The caller must not change it.
-func (j *Journal[E]) Select(now time.Time, tooEarly, tooLate func(time.Time) bool, match func(E) bool) []E {
-	from := sort.Search(len(j.all), func(i int) bool { return !tooEarly(j.all[i].Happened()) })
+// Select is the records that show at a time, lie in a window and match (nil: all
+// do). The caller must not change it.
+func (j *Journal[E]) Select(now time.Time, during Window, match func(E) bool) []E {
+	from := sort.Search(len(j.all), func(i int) bool { return !during.TooEarly(j.all[i].Happened()) })
 	found := j.all[from:]
-	found = found[:sort.Search(len(found), func(i int) bool { return tooLate(found[i].Happened()) })]
+	found = found[:sort.Search(len(found), func(i int) bool { return !during.Has(found[i].Happened()) })]
 	if match == nil && !j.last.After(now) {
 		return found
 	}
@@ -70,6 +69,42 @@ func (j *Journal[E]) Select(now time.Time, tooEarly, tooLate func(time.Time) boo
 		}
 	}
 	return out
+}
+
+// Window is a span of time that a query asks for; a zero end is open.
+type Window struct {
+	After, Before         time.Time
+	WithAfter, WithBefore bool // the ends are part of it
+}
+
+// TooEarly tells whether t lies before the window begins.
+func (d Window) TooEarly(t time.Time) bool {
+	if d.After.IsZero() {
+		return false
+	}
+	return t.Before(d.After) || !d.WithAfter && t.Equal(d.After)
+}
+
+// Has tells whether t lies in the window.
+func (d Window) Has(t time.Time) bool {
+	if d.TooEarly(t) {
+		return false
+	}
+	return d.Before.IsZero() || t.Before(d.Before) || d.WithBefore && t.Equal(d.Before)
+}
+
+// AtLeast moves the beginning up to t.
+func (d *Window) AtLeast(t time.Time) {
+	if d.After.Before(t) {
+		d.After = t
+	}
+}
+
+// AtMost moves the end down to t.
+func (d *Window) AtMost(t time.Time) {
+	if d.Before.IsZero() || d.Before.After(t) {
+		d.Before = t
+	}
 }
 
 // Feed is records in the order in which they come in, which need not be that

@@ -51,7 +51,7 @@ var Words = []string{"nightly export", "Prod – read only", "payments <team>", 
 
 // Person makes the i-th person of a tenant; the names differ for each.
 func (d Dice) Person(i int) Person {
-	first, last := firstNames[i%len(firstNames)], lastNames[(i/len(firstNames)+i)%len(lastNames)]
+	first, last := firstNames[i%len(firstNames)], lastNames[(i/len(firstNames)+i%len(firstNames))%len(lastNames)]
 	mail := ascii.Replace(first + "." + last)
 	if round := i / (len(firstNames) * len(lastNames)); round > 0 {
 		mail += fmt.Sprint(round)

@@ -160,10 +160,15 @@ func TestCommandMisuse(t *testing.T) {
 	}
 }
 
-// post sends a request over the network and decodes the answer.
+// post sends a body over the network and decodes the answer.
 func post(t *testing.T, url, contentType, token, body string) map[string]any {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(body))
+	return send(t, "POST", url, contentType, token, body)
+}
+
+func send(t *testing.T, method, url, contentType, token, body string) map[string]any {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,4 +188,45 @@ func post(t *testing.T, url, contentType, token, body string) map[string]any {
 		t.Fatal(resp.Status, err)
 	}
 	return out
+}
+
+// Every product can be served, by what its addresses and credentials say.
+func TestCommandServesBox(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := running(t, "box", "-events", "40", "-since", "3h", "-jwt", "-addr-dir", dir, "-index-delay", "1ns")
+	values := valuesOf(t, file)
+	if key, err := os.ReadFile(filepath.Join(dir, "private_key")); err != nil || !strings.HasPrefix(string(key), "-----BEGIN PRIVATE KEY-----") || values["private_key"] != "" || values["key_id"] == "" {
+		t.Errorf("%v, key %s", err, key)
+	}
+	token := post(t, values["token_url"], saassim.FormType, "", "grant_type=client_credentials&box_subject_type=enterprise&box_subject_id="+
+		values["enterprise_id"]+"&client_id="+values["client_id"]+"&client_secret="+values["client_secret"])["access_token"].(string)
+	if n := len(get(t, values["api_url"]+"/events?stream_type=admin_logs", token)["entries"].([]any)); n != 40 {
+		t.Errorf("%d events", n)
+	}
+	var out bytes.Buffer
+	if err := Command(t.Context(), []string{"-admin", file, "POST", "/admin/add?events=2&late=1h"}, &out, io.Discard); err != nil || strings.Count(out.String(), "\n") != 2 {
+		t.Errorf("%v, added %s", err, out.String())
+	}
+}
+
+// valuesOf reads the addresses and credentials of a server.
+func valuesOf(t *testing.T, file string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		values[name] = value
+	}
+	return values
+}
+
+// get asks with a token and decodes the answer.
+func get(t *testing.T, url, token string) map[string]any {
+	t.Helper()
+	return send(t, "GET", url, "", token, "")
 }

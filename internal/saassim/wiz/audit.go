@@ -98,7 +98,7 @@ func (c *call) auditEntries(args map[string]any) (object, gqlError) {
 			return result{}, err
 		}
 		if w.opts.Retention > 0 {
-			f.during.atLeast(w.Now().Add(-w.opts.Retention))
+			f.during.AtLeast(w.Now().Add(-w.opts.Retention))
 		}
 		if w.static != nil {
 			return w.static.find(f, w.Now(), w.opts.Order)
@@ -125,7 +125,7 @@ func (w *Tenant) findAudit(f auditFilter, order Order) result {
 	if len(f.where) > 0 {
 		match = f.matches
 	}
-	entries := journal.Select(w.Now(), f.during.tooEarly, func(t time.Time) bool { return !f.during.has(t) }, match)
+	entries := journal.Select(w.Now(), f.during, match)
 	if order == Shuffled {
 		entries = slices.Clone(entries)
 		slices.SortFunc(entries, func(a, b *auditEntry) int { return cmp.Compare(a.shuffle, b.shuffle) })
@@ -177,9 +177,9 @@ func (w *Tenant) AddAudit(b saassim.Batch) []string {
 }
 
 // shiftAudit makes entries appear inside a window that is being walked.
-func (w *Tenant) shiftAudit(n int, during window) {
+func (w *Tenant) shiftAudit(n int, during saassim.Window) {
 	now := w.Now()
-	from, to := during.after, during.before
+	from, to := during.After, during.Before
 	if to.IsZero() || to.After(now) {
 		to = now
 	}
@@ -228,7 +228,7 @@ func (w *Tenant) auditQuery(fields string, r *http.Request) {
 
 // auditFilter is AuditLogEntryFilters, read.
 type auditFilter struct {
-	during window
+	during saassim.Window
 	where  []func(*auditEntry) bool
 }
 
@@ -242,7 +242,7 @@ func (f auditFilter) matches(e *auditEntry) bool {
 }
 
 func readAuditFilter(m map[string]any, now time.Time, inclusive bool) (auditFilter, error) {
-	f := auditFilter{during: window{inclusive: inclusive}}
+	f := auditFilter{during: saassim.Window{WithAfter: inclusive, WithBefore: inclusive}}
 	and := func(ok func(*auditEntry) bool) { f.where = append(f.where, ok) }
 	oneOf := func(v any, get func(*auditEntry) string) {
 		want := texts(v)

@@ -2,58 +2,15 @@ package wiz
 
 import (
 	"time"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
-
-// window is a span of time that a filter asks for. Its ends are no part of it
-// unless it is inclusive; a zero end is open.
-type window struct {
-	after, before time.Time
-	inclusive     bool
-}
-
-// tooEarly tells whether t lies before the window begins.
-func (d window) tooEarly(t time.Time) bool {
-	if d.after.IsZero() {
-		return false
-	}
-	if d.inclusive {
-		return t.Before(d.after)
-	}
-	return !t.After(d.after)
-}
-
-// has tells whether t lies in the window.
-func (d window) has(t time.Time) bool {
-	if d.tooEarly(t) {
-		return false
-	}
-	if d.before.IsZero() || t.Before(d.before) {
-		return true
-	}
-	return d.inclusive && t.Equal(d.before)
-}
-
-// open tells whether the filter asks for nothing.
-func (d window) open() bool { return d.after.IsZero() && d.before.IsZero() }
-
-// atLeast moves the beginning up to t.
-func (d *window) atLeast(t time.Time) {
-	if d.after.Before(t) {
-		d.after = t
-	}
-}
-
-func (d *window) atMost(t time.Time) {
-	if d.before.IsZero() || d.before.After(t) {
-		d.before = t
-	}
-}
 
 // readWindow reads one of the API's date filters: after and before, and spans
 // from now backwards (inLast, beforeLast) and forwards (inNext, afterNext).
 // All that are given must hold.
-func readWindow(v any, now time.Time, inclusive bool) (window, error) {
-	d := window{inclusive: inclusive}
+func readWindow(v any, now time.Time, inclusive bool) (saassim.Window, error) {
+	d := saassim.Window{WithAfter: inclusive, WithBefore: inclusive}
 	m, ok := v.(map[string]any)
 	if !ok {
 		return d, badInput("a date filter must be an object")
@@ -69,9 +26,9 @@ func readWindow(v any, now time.Time, inclusive bool) (window, error) {
 				return d, badInput("%s: %q is not a DateTime (ISO 8601 with a zone)", name, s)
 			}
 			if name == "after" {
-				d.atLeast(t)
+				d.AtLeast(t)
 			} else {
-				d.atMost(t)
+				d.AtMost(t)
 			}
 			continue
 		}
@@ -81,15 +38,15 @@ func readWindow(v any, now time.Time, inclusive bool) (window, error) {
 		}
 		switch name {
 		case "inLast":
-			d.atLeast(now.Add(-span))
-			d.atMost(now)
+			d.AtLeast(now.Add(-span))
+			d.AtMost(now)
 		case "beforeLast":
-			d.atMost(now.Add(-span))
+			d.AtMost(now.Add(-span))
 		case "inNext":
-			d.atLeast(now)
-			d.atMost(now.Add(span))
+			d.AtLeast(now)
+			d.AtMost(now.Add(span))
 		case "afterNext":
-			d.atLeast(now.Add(span))
+			d.AtLeast(now.Add(span))
 		}
 	}
 	return d, nil

@@ -40,8 +40,8 @@ func readIssueFilter(m map[string]any, now time.Time, inclusive bool) ([]func(*i
 			if err != nil {
 				return nil, err
 			}
-			if !d.open() {
-				and(func(i *issueVersion) bool { return !get(i).IsZero() && d.has(get(i)) }) // a null lies in no window
+			if !(d.After.IsZero() && d.Before.IsZero()) {
+				and(func(i *issueVersion) bool { return !get(i).IsZero() && d.Has(get(i)) }) // a null lies in no window
 			}
 			continue
 		}

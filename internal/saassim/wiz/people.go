@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/trawlsec/trawl/internal/saassim"
 )
 
 // The kinds of principal, as the userType filter spells them.
@@ -109,7 +111,7 @@ func (c *call) serviceAccounts(args map[string]any) (object, gqlError) {
 	const most = 500
 	return c.connection("ServiceAccount", args, most, 0, func() (result, error) {
 		filterBy, _ := args["filterBy"].(map[string]any)
-		var made window
+		var made saassim.Window
 		if v := filterBy["createdAt"]; v != nil {
 			var err error
 			if made, err = readWindow(v, c.w.Now(), c.w.opts.Inclusive); err != nil {
@@ -122,7 +124,7 @@ func (c *call) serviceAccounts(args map[string]any) (object, gqlError) {
 		for _, p := range c.w.gen.accounts {
 			enabled, asked := filterBy["enabled"].(bool)
 			switch {
-			case p.deleted, asked && !enabled, !made.has(p.made):
+			case p.deleted, asked && !enabled, !made.Has(p.made):
 			case len(types) > 0 && !slices.Contains(types, p.typ):
 			case !strings.Contains(strings.ToLower(p.name), strings.ToLower(part)):
 			default:

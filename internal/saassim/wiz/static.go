@@ -96,12 +96,12 @@ func (s *staticSet) find(f auditFilter, now time.Time, order Order) (result, err
 	if len(f.where) > 0 {
 		return result{}, badInput("a static audit log is filtered by timestamp only")
 	}
-	if !f.during.inclusive {
+	if !f.during.WithBefore {
 		now = now.Add(time.Nanosecond)
 	}
-	f.during.atMost(now) // what has not happened is not there
-	from := sort.Search(s.Records, func(i int) bool { return !f.during.tooEarly(s.time(i)) })
-	to := from + sort.Search(s.Records-from, func(i int) bool { return !f.during.has(s.time(from + i)) })
+	f.during.AtMost(now) // what has not happened is not there
+	from := sort.Search(s.Records, func(i int) bool { return !f.during.TooEarly(s.time(i)) })
+	to := from + sort.Search(s.Records-from, func(i int) bool { return !f.during.Has(s.time(from + i)) })
 	n := to - from
 	index := func(i int) int { return from + i }
 	if order == NewestFirst {
