@@ -81,6 +81,9 @@ func (a *app) init(cat *catalog.Catalogue, args []string, o initOptions) error {
 	if err := plan.ask(ask, o); err != nil {
 		return err
 	}
+	for i := range plan.connections {
+		plan.connections[i].signIn()
+	}
 	text := plan.yaml()
 	if o.out == "-" {
 		_, err := a.stdout.Write(text)
@@ -176,6 +179,9 @@ type plannedConnection struct {
 	name     string
 	product  *catalog.Product
 	settings map[string]string // those with a value of their own
+
+	needed    []string // settings that the way to sign in needs
+	elsewhere []string // those that any way needs
 }
 
 // apply takes the flags in.

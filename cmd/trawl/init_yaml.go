@@ -80,6 +80,8 @@ func (c plannedConnection) yaml(b *strings.Builder) {
 			fmt.Fprintf(b, "      %s: %s\n", key, quoted(value))
 		case s.Type == "map":
 			fmt.Fprintf(b, "      # %s: {}\n", key)
+		case s.Secret:
+			fmt.Fprintf(b, "      # %s: ${env:%s}\n", key, c.variable(key))
 		default:
 			fmt.Fprintf(b, "      # %s: %s\n", key, quoted(s.Default+s.Example))
 		}
@@ -130,14 +132,30 @@ func windowOptions(s *catalog.Source, option func(text, about string)) {
 
 // value is what the file gives a setting, if anything.
 func (c plannedConnection) value(key string) (value string, written bool) {
-	s := c.product.Settings[key]
 	if value, said := c.settings[key]; said {
 		return value, true
 	}
-	if s.Required || s.Secret && s.Env != "" {
+	s := c.product.Settings[key]
+	if s.Required || slices.Contains(c.needed, key) || s.Secret && s.Env != "" && !slices.Contains(c.elsewhere, key) {
 		return "${env:" + c.variable(key) + "}", true
 	}
 	return "", false
+}
+
+// signIn decides which of the product's ways to sign in the file is for: the
+// one that the settings fit so far.
+func (c *plannedConnection) signIn() {
+	auth, err := c.product.SignIn(func(name string) (string, bool) {
+		value, said := c.settings[name]
+		return value, said
+	})
+	if err != nil {
+		auth = &c.product.Auth[len(c.product.Auth)-1]
+	}
+	c.needed = auth.Needs(c.product)
+	for i := range c.product.Auth {
+		c.elsewhere = append(c.elsewhere, c.product.Auth[i].Needs(c.product)...)
+	}
 }
 
 func needs(s *catalog.Source) string {

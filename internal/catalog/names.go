@@ -114,6 +114,34 @@ func (p *Product) SignIn(lookup func(name string) (string, bool)) (*Auth, error)
 	return nil, errors.New("the settings fit none of the ways to sign in")
 }
 
+// Needs are the settings without which the way to sign in cannot be gone, in
+// order of their names.
+func (a *Auth) Needs(p *Product) []string {
+	texts := []string{a.TokenURL, a.ClientID, a.ClientSecret, a.Token}
+	for _, text := range a.Params {
+		if _, whole := WholeName(text); !whole {
+			texts = append(texts, text)
+		}
+	}
+	if a.JWT != nil {
+		texts = slices.AppendSeq(append(texts, a.JWT.Key), maps.Values(a.JWT.Claims))
+	}
+	if a.Rotates != "" {
+		texts = append(texts, "${"+a.Rotates+"}")
+	}
+	var needs []string
+	for _, text := range texts {
+		parts, _ := Parts(text) // Load has checked it
+		for _, part := range parts {
+			if s, ok := p.Settings[part.Name]; ok && s.Default == "" {
+				needs = append(needs, part.Name)
+			}
+		}
+	}
+	slices.Sort(needs)
+	return slices.Compact(needs)
+}
+
 // Texts are those texts of a way to sign in that may hold ${name}.
 func (a *Auth) Texts() []string {
 	texts := append(slices.Collect(maps.Values(a.Params)), a.TokenURL, a.ClientID, a.ClientSecret, a.Token, a.RefreshMargin)

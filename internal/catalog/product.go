@@ -65,8 +65,8 @@ type Auth struct {
 	If            map[string]string `yaml:"if,omitempty"`             // as of Case; none always holds
 	Type          string            `yaml:"type"`                     // oauth2 or token
 	TokenURL      string            `yaml:"token_url,omitempty"`      // oauth2: where the form is posted to
-	ClientID      string            `yaml:"client_id,omitempty"`      // oauth2: in the form; left out where it is empty
-	ClientSecret  string            `yaml:"client_secret,omitempty"`  // oauth2: in the form; left out where it is empty
+	ClientID      string            `yaml:"client_id,omitempty"`      // oauth2: in the form, unless it is left out
+	ClientSecret  string            `yaml:"client_secret,omitempty"`  // oauth2: in the form, unless it is left out
 	Params        map[string]string `yaml:"params,omitempty"`         // oauth2: the rest of the form; an entry that is one name without a value is left out
 	JWT           *JWT              `yaml:"jwt,omitempty"`            // oauth2: makes the name ${jwt} for params
 	Rotates       string            `yaml:"rotates,omitempty"`        // oauth2: the secret setting that a refresh_token in an answer takes the place of
@@ -88,7 +88,7 @@ type JWT struct {
 	KeyID      string            `yaml:"key_id,omitempty"`     // kid in the header; left out where it is empty
 	Algorithm  string            `yaml:"algorithm,omitempty"`  // RS256 (which it is where it is left out), RS384 or RS512
 	Lifetime   Duration          `yaml:"lifetime,omitempty"`   // 45s where it is left out; some servers take a minute at most
-	Claims     map[string]string `yaml:"claims"`               // such as iss, sub and aud; an entry that is one name without a value is left out
+	Claims     map[string]string `yaml:"claims"`               // such as iss, sub and aud
 }
 
 // RateLimit is how fast to ask.

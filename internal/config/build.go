@@ -132,6 +132,9 @@ func (b *builder) connection(at place, name string, f connectionFile) Connection
 		pulled = pulled || feed.Pull == nil || *feed.Pull
 	}
 	b.settings(at.at("settings"), product, f.Settings, pulled)
+	if pulled {
+		b.signIn(at.at("settings"), &c)
+	}
 	if len(f.Sources) == 0 {
 		f.Sources = map[string]feedFile{}
 		for id := range product.Sources {
@@ -181,11 +184,7 @@ func (b *builder) settings(at place, product *catalog.Product, values map[string
 	for _, name := range slices.Sorted(maps.Keys(product.Settings)) {
 		setting := product.Settings[name]
 		if v, ok := values[name]; needed && setting.Required && (!ok || v.kind == strictyaml.Null) {
-			advice := ""
-			if setting.Env != "" {
-				advice = ", as in " + name + ": ${env:" + setting.Env + "}"
-			}
-			at.at(name).Mistake("is missing; add it%s (%s)", advice, setting.About)
+			at.at(name).Mistake("is missing; add it%s (%s)", example(name, setting), setting.About)
 		}
 	}
 	for name, v := range values {
@@ -210,6 +209,39 @@ func (b *builder) settings(at place, product *catalog.Product, values map[string
 			b.setting(at, setting, v.text)
 		}
 	}
+}
+
+// signIn checks that one of the product's ways to sign in has what it needs.
+func (b *builder) signIn(at place, c *Connection) {
+	for name := range c.Settings.values {
+		if _, _, err := c.Settings.Get(name); err != nil {
+			return // which is told elsewhere, or does not matter
+		}
+	}
+	auth, err := c.SignIn()
+	if err != nil {
+		at.Mistake("%v; `trawl catalog show %s` lists the settings", err, c.Product.ID)
+		return
+	}
+	for _, name := range auth.Needs(c.Product) {
+		setting := c.Product.Settings[name]
+		if value, _, _ := c.Settings.Get(name); setting.Required || value != "" {
+			continue
+		}
+		other := ""
+		if len(c.Product.Auth) > 1 {
+			other = ", or what another way to sign in needs"
+		}
+		at.at(name).Mistake("is missing; add it%s%s (%s)", example(name, setting), other, setting.About)
+	}
+}
+
+// example says how a setting may be written.
+func example(name string, s catalog.Setting) string {
+	if s.Env == "" {
+		return ""
+	}
+	return ", as in " + name + ": ${env:" + s.Env + "}"
 }
 
 func (b *builder) setting(at place, setting catalog.Setting, text Secret) {

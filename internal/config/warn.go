@@ -66,17 +66,7 @@ func plainHTTP(address string) bool {
 // API, and are set, into those that decide it and those that it then passes by.
 func addressSettings(c *Connection) (deciding, unused []string) {
 	looked := map[string]bool{}
-	var lookup func(name string) (string, bool)
-	lookup = func(name string) (string, bool) {
-		looked[name] = true
-		if cases, ok := c.Product.Derived[name]; ok {
-			value, err := cases.Choose(lookup, nil)
-			return value, err == nil
-		}
-		value, ok, err := c.Settings.Get(name)
-		return value, ok && err == nil
-	}
-	_, _ = c.Product.BaseURL.Choose(lookup, nil) // an address that needs the token is fine
+	_, _ = c.Product.BaseURL.Choose(c.lookup(func(name string) { looked[name] = true }), nil) // an address that needs the token is fine
 	for _, name := range slices.Sorted(maps.Keys(namesIn(c.Product, c.Product.BaseURL))) {
 		if value, set, err := c.Settings.Get(name); !set || err != nil || value == "" || !slices.Contains(c.Settings.Names(), name) {
 			continue
@@ -91,6 +81,27 @@ func addressSettings(c *Connection) (deciding, unused []string) {
 		unused = slices.DeleteFunc(unused, func(name string) bool { return elsewhere[name] })
 	}
 	return deciding, unused
+}
+
+// SignIn is the way to sign in that the connection's settings fit.
+func (c *Connection) SignIn() (*catalog.Auth, error) {
+	return c.Product.SignIn(c.lookup(func(string) {}))
+}
+
+// lookup gives the values of settings and derived names, and tells note which
+// it was asked for.
+func (c *Connection) lookup(note func(name string)) func(name string) (string, bool) {
+	var lookup func(name string) (string, bool)
+	lookup = func(name string) (string, bool) {
+		note(name)
+		if cases, ok := c.Product.Derived[name]; ok {
+			value, err := cases.Choose(lookup, nil)
+			return value, err == nil
+		}
+		value, ok, err := c.Settings.Get(name)
+		return value, ok && err == nil
+	}
+	return lookup
 }
 
 // namesIn are the settings that cases may ask for, also by way of derived names.

@@ -48,7 +48,9 @@ func (a Answers) total() int64 {
 func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*connection, error) {
 	c := &connection{name: cfg.Name, logger: e.opts.Logger.With("connection", cfg.Name), answers: map[string]Answers{}, changed: make(chan struct{})}
 	if !e.opts.Offline {
-		client, err := NewClient(cfg, fetch.Options{Logger: e.opts.Logger, UserAgent: e.opts.UserAgent, OnAnswer: c.count, OnRetry: c.retrying})
+		client, err := NewClient(cfg, fetch.Options{
+			Logger: e.opts.Logger, UserAgent: e.opts.UserAgent, Vault: newVault(e.log, cfg.Name), OnAnswer: c.count, OnRetry: c.retrying,
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -69,13 +68,7 @@ func Open(ctx context.Context, cfg *config.Config, opts Options) (_ *Engine, err
 		opts.timing = usual
 	}
 	e := &Engine{cfg: cfg, opts: opts, started: time.Now()}
-	e.log, err = pagelog.Open(ctx, pagelog.Options{
-		Dir:      filepath.Join(cfg.DataDir, "log"),
-		URL:      cfg.Log.URL.Reveal(),
-		MaxBytes: cfg.Log.MaxBytes,
-		Logger:   opts.Logger,
-	})
-	if err != nil {
+	if e.log, err = openLog(ctx, cfg, opts.Logger); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -32,7 +32,8 @@ type plan struct {
 	records string // path of them
 	ends    bool   // the API says where the pages end: by more, or by a total that the caller compares
 	query   string // TrawlAuditLog; of APIs without GraphQL, method and path
-	op      string // wiz-prod/audit page (query TrawlAuditLog)
+	pages   string // what is asked: wiz-prod/audit page (query TrawlAuditLog)
+	stream  string // and of a stream: box-prod/events page of the stream
 	graphQL bool
 	scan    *jsonscan.Plan
 	more    bool         // the API says itself whether there are more pages
@@ -69,14 +70,15 @@ func (c *Client) plan(source *catalog.Source) (*plan, error) {
 		id:      source.ID,
 		records: source.Records,
 		ends:    source.Paging.More != "" || source.Paging.Total != "" || source.Paging.Cursor == "" || source.Paging.End != "",
-		op:      c.opts.Name + "/" + source.ID + " page",
+		pages:   c.opts.Name + "/" + source.ID + " page",
+		stream:  c.opts.Name + "/" + source.ID + " page of the stream",
 		graphQL: spec.GraphQL != nil,
 		more:    source.Paging.More != "",
 	}
 	if p.graphQL {
 		if m := operationName.FindStringSubmatch(spec.GraphQL.Query); m != nil {
 			p.query = m[1]
-			p.op += " (query " + p.query + ")"
+			p.pages += " (query " + p.query + ")"
 		}
 	} else {
 		p.query = spec.Method + " " + spec.Path
@@ -85,7 +87,7 @@ func (c *Client) plan(source *catalog.Source) (*plan, error) {
 	for i, text := range [inRules]string{source.Records, cmp.Or(source.Paging.Cursor, source.Paging.NextURL), source.Paging.More, source.Paging.Total, source.Paging.Capped, "data", "errors"} {
 		var err error
 		if paths[i], err = jsonscan.ParsePath(cmp.Or(text, nowhere)); err != nil {
-			return nil, &Error{Class: Permanent, Op: p.op, Err: err}
+			return nil, &Error{Class: Permanent, Op: p.pages, Err: err}
 		}
 	}
 	for _, r := range c.rules {
@@ -95,7 +97,7 @@ func (c *Client) plan(source *catalog.Source) (*plan, error) {
 	for _, n := range source.Nested {
 		made, err := planNested(source, n)
 		if err != nil {
-			return nil, &Error{Class: Permanent, Op: p.op, Err: err}
+			return nil, &Error{Class: Permanent, Op: p.pages, Err: err}
 		}
 		pages, err := c.plan(made.pages)
 		if err != nil {
@@ -106,6 +108,14 @@ func (c *Client) plan(source *catalog.Source) (*plan, error) {
 	}
 	kept, _ := c.plans.LoadOrStore(source, p)
 	return kept.(*plan), nil
+}
+
+// op says what a request asks for.
+func (p *plan) op(r *Request) string {
+	if r.Stream {
+		return p.stream
+	}
+	return p.pages
 }
 
 // rule is an error rule of the catalogue, ready to be applied.
@@ -170,6 +180,7 @@ type answer struct {
 	body   []byte
 	err    error    // why the body is not whole
 	from   *url.URL // where it was asked for
+	left   allowance
 }
 
 var errTooLarge = errors.New("the answer is too large")
@@ -186,6 +197,12 @@ func (c *Client) roundTrip(ctx context.Context, p *plan, req *http.Request, r Re
 		return nil, &Error{Class: Retry, Err: c.failure(ctx, req.Context(), err)}
 	}
 	a := answer{status: resp.StatusCode, header: resp.Header, from: req.URL}
+	if b := c.opts.Product.Budget; b != nil {
+		var ok bool
+		if a.left, ok = readAllowance(b, a.header); ok {
+			c.budget.allowed(a.left)
+		}
+	}
 	limit := c.opts.HTTP.MaxBody
 	if statusClass(a.status) != OK {
 		limit = min(limit, mostErrorBody)
@@ -270,6 +287,9 @@ func (c *Client) judge(p *plan, a answer, r *Request) (*Page, *Error) {
 		}
 		if class == Throttle && e.RetryAfter == 0 && rule != nil && valid {
 			e.RetryAfter = secondsAt(rule.retryAfter, a.body)
+		}
+		if class == Throttle && e.RetryAfter == 0 && a.left.left < 1 {
+			e.RetryAfter = min(a.left.reset, mostAsked)
 		}
 		return nil, e
 	}
@@ -389,7 +409,7 @@ func secondsAt(p jsonscan.Path, body []byte) (d time.Duration) {
 }
 
 // messagePaths are where APIs say what is wrong, the telling ones first.
-var messagePaths = mustPaths("errors[].message", "error_description", "error.message", "message", "error", "detail", "title", "errors[]")
+var messagePaths = mustPaths("errors[].message", "error_description", "error.message", "message", "errorSummary", "error", "detail", "title", "errors[]", "[].message")
 
 func mustPaths(texts ...string) []jsonscan.Path {
 	paths := make([]jsonscan.Path, len(texts))
@@ -432,7 +452,28 @@ func apiMessage(body []byte, h http.Header) string {
 			return strings.Join(list, "; ")
 		}
 	}
-	return ""
+	return strings.Join(fieldMessages(body), "; ")
+}
+
+// fieldMessages are what an answer says of the parameters that it refuses, where
+// it is an object of nothing but lists of texts: {"since": ["Enter a valid date."]}.
+func fieldMessages(body []byte) (list []string) {
+	lists := true
+	jsonscan.Members(body, func(name, value []byte) bool {
+		lists = jsonscan.Kind(value) == '['
+		jsonscan.Elements(value, func(raw []byte) bool {
+			text, ok := jsonscan.String(raw)
+			if lists = lists && ok; lists && len(list) < mostMessages {
+				list = append(list, string(name)+": "+text)
+			}
+			return lists
+		})
+		return lists
+	})
+	if !lists {
+		return nil
+	}
+	return list
 }
 
 // notJSON says what an answer is, where JSON was expected.

@@ -25,16 +25,20 @@ type Budget struct {
 }
 
 // budget is the connection's share of the API: a rate that halves when the API
-// throttles and grows back, and a queue in which live requests go first.
+// throttles and grows back, that is lower while the API says that little is
+// left, and a queue in which live requests go first.
 type budget struct {
 	full  rate.Limit
 	burst int
 
 	mu       sync.Mutex
 	limiter  *rate.Limiter
-	held     time.Time // no request before
-	credited time.Time // up to when successes have raised the rate
-	queue    []*waiter // live ones, then low ones, each in order of arrival
+	pace     rate.Limit // full, or less after the API throttled
+	ceiling  rate.Limit // what the API's answers leave; Inf: they say nothing
+	lifted   time.Time  // when that no longer counts; zero: with the next answer
+	held     time.Time  // no request before
+	credited time.Time  // up to when successes have raised the rate
+	queue    []*waiter  // live ones, then low ones, each in order of arrival
 }
 
 type waiter struct {
@@ -47,6 +51,7 @@ func newBudget(r catalog.RateLimit) *budget {
 	if r.PerSecond <= 0 {
 		b.full = rate.Inf
 	}
+	b.pace, b.ceiling = b.full, rate.Inf
 	b.limiter = rate.NewLimiter(b.full, b.burst)
 	return b
 }
@@ -117,11 +122,30 @@ func (b *budget) take(w *waiter, now time.Time) (delay time.Duration, first bool
 	if d := b.held.Sub(now); d > 0 {
 		return d, true
 	}
+	lifts := b.lifted.Sub(now)
+	if !b.lifted.IsZero() && lifts <= 0 {
+		b.ceiling, b.lifted = rate.Inf, time.Time{}
+		b.adjust(now)
+	}
 	if b.limiter.AllowN(now, 1) {
 		return 0, true
 	}
 	missing := 1 - b.limiter.TokensAt(now)
-	return time.Duration(missing/float64(b.limiter.Limit())*float64(time.Second)) + time.Microsecond, true
+	delay = time.Duration(missing/float64(b.limiter.Limit())*float64(time.Second)) + time.Microsecond
+	if lifts > 0 {
+		delay = min(delay, lifts)
+	}
+	return delay, true
+}
+
+// adjust has the limiter follow pace and ceiling.
+func (b *budget) adjust(now time.Time) {
+	limit, burst := min(b.pace, b.ceiling), b.burst
+	if limit < b.full {
+		burst = 1
+	}
+	b.limiter.SetLimitAt(now, limit)
+	b.limiter.SetBurstAt(now, burst)
 }
 
 // throttled notes that the API wants to be left alone for a while. The rate
@@ -131,8 +155,8 @@ func (b *budget) throttled(wait time.Duration) {
 	defer b.mu.Unlock()
 	now := time.Now()
 	if b.full != rate.Inf && !now.Before(b.held) {
-		b.limiter.SetLimitAt(now, max(b.limiter.Limit()/2, b.full/leastShare))
-		b.limiter.SetBurstAt(now, 1)
+		b.pace = max(b.pace/2, b.full/leastShare)
+		b.adjust(now)
 	}
 	if until := now.Add(wait); until.After(b.held) {
 		b.held = until
@@ -144,7 +168,7 @@ func (b *budget) throttled(wait time.Duration) {
 func (b *budget) succeeded() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.limiter.Limit() >= b.full {
+	if b.pace >= b.full {
 		return
 	}
 	now := time.Now()
@@ -153,12 +177,8 @@ func (b *budget) succeeded() {
 		return // sent before the API throttled
 	}
 	b.credited = now
-	raised := b.limiter.Limit() + b.full*rate.Limit(since.Seconds()/recovery.Seconds())
-	if raised >= b.full {
-		raised = b.full
-		b.limiter.SetBurstAt(now, b.burst)
-	}
-	b.limiter.SetLimitAt(now, raised)
+	b.pace = min(b.pace+b.full*rate.Limit(since.Seconds()/recovery.Seconds()), b.full)
+	b.adjust(now)
 }
 
 func (b *budget) state() Budget {

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -34,6 +35,7 @@ type Options struct {
 	Logger    *slog.Logger                                                   // nil: no log
 	OnAnswer  func(source string, class Class)                               // called once for every request with what became of it; source is audit, or empty for a sign-in; may be nil
 	OnRetry   func(source string, attempt int, wait time.Duration, e *Error) // called before each wait for another try; source as in OnAnswer; may be nil
+	Vault     Vault                                                          // keeps refresh tokens that are replaced at each sign-in; nil: none, so that such a sign-in fails
 	UserAgent string                                                         // empty: trawl
 	Tries     int                                                            // of a request before it fails, with waits of seconds; 0: as many as collecting wants
 }
@@ -48,8 +50,10 @@ type Client struct {
 	budget   *budget
 	scrub    scrubber
 	sessions sessions
-	plans    sync.Map  // *catalog.Source → *plan
-	bodies   sync.Pool // *[]byte, of answers
+	skew     atomic.Int64 // by how much the server's clock is before this one's, as far as a refused assertion has shown
+	unstored *unstored    // nil: none; of the one sign-in that is under way
+	plans    sync.Map     // *catalog.Source → *plan
+	bodies   sync.Pool    // *[]byte, of answers
 }
 
 // New makes a client. It sends nothing yet.
@@ -207,7 +211,7 @@ func (c *Client) page(ctx context.Context, p *plan, r Request) (*Page, error) {
 	var refused *session
 	for attempt := 1; ; attempt++ {
 		if err := c.budget.wait(ctx, r.Low); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.op, err)
+			return nil, fmt.Errorf("%s: %w", p.op(&r), err)
 		}
 		s, err := c.session(ctx, refused)
 		if err != nil {
@@ -216,7 +220,7 @@ func (c *Client) page(ctx context.Context, p *plan, r Request) (*Page, error) {
 		begun := time.Now()
 		page, failure := c.ask(ctx, s, p, r)
 		if ctx.Err() != nil && failure != nil {
-			return nil, fmt.Errorf("%s: %w", p.op, ctx.Err())
+			return nil, fmt.Errorf("%s: %w", p.op(&r), ctx.Err())
 		}
 		if failure == nil {
 			c.count(r.Source.ID, OK)
@@ -238,7 +242,7 @@ func (c *Client) page(ctx context.Context, p *plan, r Request) (*Page, error) {
 		}
 		if failure.Class != Throttle {
 			if err := sleep(ctx, wait); err != nil {
-				return nil, fmt.Errorf("%s: %w", p.op, err)
+				return nil, fmt.Errorf("%s: %w", p.op(&r), err)
 			}
 		}
 	}
@@ -250,7 +254,7 @@ func (c *Client) ask(ctx context.Context, s *session, p *plan, r Request) (*Page
 	defer cancel()
 	req, err := c.request(try, s, r)
 	if err != nil {
-		return nil, c.fail(&Error{Class: Permanent, Op: p.op, Err: err, Advice: "nothing was sent"})
+		return nil, c.fail(&Error{Class: Permanent, Op: p.op(&r), Err: err, Advice: "nothing was sent"})
 	}
 	page, e := c.roundTrip(ctx, p, req, r)
 	if e == nil {
@@ -259,7 +263,7 @@ func (c *Client) ask(ctx context.Context, s *session, p *plan, r Request) (*Page
 	if ctx.Err() == nil {
 		c.count(r.Source.ID, e.Class)
 	}
-	e.Op = p.op
+	e.Op = p.op(&r)
 	switch e.Class {
 	case Auth:
 		tokenURL, _ := c.names(s).expand(s.auth.TokenURL)
@@ -270,7 +274,10 @@ func (c *Client) ask(ctx context.Context, s *session, p *plan, r Request) (*Page
 			e.Advice = join("; ", e.Advice, "this source needs "+join(", ", scopes...))
 		}
 	default:
+		var elsewhere *originError
 		switch {
+		case errors.As(e.Err, &elsewhere):
+			e.Advice = fmt.Sprintf("check %s of connection %s: the API's address has to be the one that the API itself uses", c.addressSettings(), c.opts.Name)
 		case e.Status == 0:
 			e.Advice = c.unreachable(s.base, settingsFor(c.opts.Product, c.opts.Product.BaseURL))
 		case e.Status == http.StatusNotFound:
@@ -289,6 +296,15 @@ var generalAdvice = map[Class]string{
 	Permanent: "check the feed's filter, and the source's request in the catalogue",
 	Partial:   "nothing may be wrong on this side; where it stays, check the permissions of the credential",
 	TooLarge:  "lower the feed's page_size, or raise http.max_body",
+}
+
+// addressSettings are the settings that the API's address is made of.
+func (c *Client) addressSettings() string {
+	var texts []string
+	for _, bc := range c.opts.Product.BaseURL {
+		texts = append(texts, bc.Value)
+	}
+	return cmp.Or(settingNames(c.opts.Product, texts...), "the settings")
 }
 
 // unreachable is the advice where no answer came at all.

@@ -122,7 +122,11 @@ func (a *api) RoundTrip(r *http.Request) (*http.Response, error) {
 		if a.token == nil {
 			return tokenAnswer(testToken, 86400), nil
 		}
-		if resp := a.token(n, form); resp != nil {
+		resp := a.token(n, form)
+		if err := r.Context().Err(); err != nil { // it took too long
+			return nil, err
+		}
+		if resp != nil {
 			return resp, nil
 		}
 		return nil, errors.New("connection reset by peer")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,15 +14,10 @@ import (
 	"unicode"
 )
 
-// TestNoSecretShows plays APIs and sign-ins that fail in all ways and repeat
-// everything they were sent, and hunts for it in logs and errors.
-func TestNoSecretShows(t *testing.T) {
-	t.Parallel()
-	const headerSecret, paramSecret = "x-header-secret-1", "param secret/2"
-	secrets := []string{testSecret, url.QueryEscape(testSecret), url.PathEscape(testSecret), testToken, headerSecret, paramSecret, url.QueryEscape(paramSecret)}
+// echoes are what a server may say, given what it was sent; nil: it says nothing.
+func echoes() map[string]func(echo string) *http.Response {
 	quote := func(s string) string { b, _ := json.Marshal(s); return string(b) }
-	// What a server may say, given what it was sent.
-	shapes := map[string]func(echo string) *http.Response{
+	return map[string]func(echo string) *http.Response{
 		"errors": func(echo string) *http.Response { return respond(0, `{"errors":[{"message":`+quote(echo)+`}]}`) },
 		"partial": func(echo string) *http.Response {
 			return respond(0, `{"errors":[{"message":`+quote(echo)+`}],"data":{"auditLogEntries":{"nodes":[]}}}`)
@@ -41,7 +37,15 @@ func TestNoSecretShows(t *testing.T) {
 		"cut off": func(echo string) *http.Response { return respond(0, `{"message":`+quote(echo)) },
 		"network": nil,
 	}
-	for name, shape := range shapes {
+}
+
+// TestNoSecretShows plays APIs and sign-ins that fail in all ways and repeat
+// everything they were sent, and hunts for it in logs and errors.
+func TestNoSecretShows(t *testing.T) {
+	t.Parallel()
+	const headerSecret, paramSecret = "x-header-secret-1", "param secret/2"
+	secrets := []string{testSecret, url.QueryEscape(testSecret), url.PathEscape(testSecret), testToken, headerSecret, paramSecret, url.QueryEscape(paramSecret)}
+	for name, shape := range echoes() {
 		for _, status := range []int{200, 302, 400, 401, 403, 404, 429, 500, 503} {
 			for _, signIn := range []bool{false, true} {
 				t.Run(fmt.Sprint(name, status, signIn), func(t *testing.T) {
@@ -97,6 +101,66 @@ func TestNoSecretShows(t *testing.T) {
 						if strings.Contains(logged.String(), "\x1b") {
 							t.Errorf("control characters in the log: %q", logged)
 						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestNoGrantShows is the same for signed assertions and refresh tokens. What
+// was sent is a secret; so are the key behind it and what was never sent.
+func TestNoGrantShows(t *testing.T) {
+	t.Parallel()
+	key := keyPEM(t, "encrypted")
+	for kind, values := range map[string]map[string]any{
+		"assertion": {"key": key, "passphrase": testPassphrase},
+		"refresh":   {"refresh": firstRefresh},
+	} {
+		for name, shape := range echoes() {
+			for _, status := range []int{200, 400, 401, 429, 500} {
+				t.Run(fmt.Sprint(kind, name, status), func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) {
+						const next = "refresh-next-77"
+						secrets := []string{testSecret, firstRefresh, next}
+						if kind == "assertion" {
+							secrets = append(strings.Fields(key)[4:8], key, testPassphrase, testSecret)
+						}
+						rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+							seen := strings.Join(secrets, "\n")
+							if body, err := io.ReadAll(r.Body); err == nil && r.URL.Path == "/oauth/token" {
+								form, _ := url.ParseQuery(string(body))
+								if sent := form.Get("assertion"); sent != "" {
+									secrets = append(secrets, sent[:60]) // all of it is more than a message holds
+								}
+								seen = fmt.Sprint(form.Get("assertion"), form.Get("refresh_token"), " ", seen, string(body), form, r.Header)
+							}
+							if shape == nil {
+								return nil, errors.New("malformed answer " + seen)
+							}
+							resp := shape(seen)
+							resp.StatusCode, resp.Status = status, fmt.Sprint(status, " ", seen)
+							return resp, nil
+						})
+						logger, logged := logTo()
+						vault := &safe{}
+						kept, err := seal("rest-1", testSecret, firstRefresh, next)
+						if err != nil {
+							t.Fatal(err)
+						}
+						_ = vault.Store(t.Context(), kept)
+						options := grantOptions(values)
+						c := client(t, rt, func(o *Options) { options(o); o.Logger, o.Vault = logger, vault })
+						c.scrub.add(next) // a server may repeat it before it was read here
+						err = c.SignIn(t.Context())
+						if err == nil {
+							t.Fatal("no error")
+						}
+						for e := err; e != nil; e = errors.Unwrap(e) {
+							check(t, secrets, fmt.Sprintf("%v %+v %q", e, e, e))
+						}
+						check(t, secrets, logged.String())
 					})
 				})
 			}

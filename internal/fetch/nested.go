@@ -71,7 +71,7 @@ func (c *Client) complete(ctx context.Context, p *plan, r Request, page *Page) e
 			whole, err := c.readOn(ctx, n, r, record, room)
 			if errors.Is(err, errNoRoom) && len(page.Records) > 1 {
 				return c.fail(&Error{
-					Class: TooLarge, Op: p.op, Advice: generalAdvice[TooLarge],
+					Class: TooLarge, Op: p.op(&r), Advice: generalAdvice[TooLarge],
 					Err: fmt.Errorf("the records, with the whole of %s, are longer than %d bytes (http.max_body)", n.at, c.opts.HTTP.MaxBody),
 				})
 			}

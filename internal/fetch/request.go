@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -289,14 +290,7 @@ func setsOurs(source *catalog.Source, key string) error {
 	return fmt.Errorf("filter: %s is set by Trawl itself for %s; take it out of the feed's filter", key, source.FullName())
 }
 
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // join puts texts together, without the empty ones.
 func join(by string, texts ...string) string {

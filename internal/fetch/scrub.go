@@ -12,7 +12,7 @@ import (
 const (
 	mostMessage = 500 // characters kept of what an API says
 	leastSecret = 4   // shorter ones would blot out ordinary text
-	mostSecrets = 64  // remembered; those added longest ago are forgotten
+	mostSecrets = 512 // remembered, in all forms; those added longest ago are forgotten
 )
 
 // scrubber takes secrets out of text that came from elsewhere: an API may
@@ -22,20 +22,30 @@ type scrubber struct {
 	secrets []string // the last added last
 }
 
-// add remembers secrets, in the forms in which a server may repeat them.
+// add remembers secrets, in the forms in which a server may repeat them; of a
+// secret of several lines, such as a key, each line.
 func (s *scrubber) add(secrets ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, secret := range secrets {
-		for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
-			if len(form) >= leastSecret {
-				s.secrets = slices.DeleteFunc(s.secrets, func(known string) bool { return known == form })
-				s.secrets = append(s.secrets, form)
+		for line := range strings.Lines(strings.ReplaceAll(secret, `\n`, "\n")) {
+			if line = strings.TrimSpace(line); line != secret && !strings.HasPrefix(line, "-----") {
+				s.remember(line)
 			}
 		}
+		s.remember(secret)
 	}
 	if n := len(s.secrets) - mostSecrets; n > 0 {
 		s.secrets = slices.Delete(s.secrets, 0, n)
+	}
+}
+
+func (s *scrubber) remember(secret string) {
+	for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
+		if len(form) >= leastSecret {
+			s.secrets = slices.DeleteFunc(s.secrets, func(known string) bool { return known == form })
+			s.secrets = append(s.secrets, form)
+		}
 	}
 }
 

@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
 
 	"github.com/trawlsec/trawl/internal/catalog"
 )
@@ -41,7 +39,7 @@ func (c *Client) exchange(ctx context.Context) (*session, *Error) {
 		s.header = cmp.Or(auth.Scheme, defaultScheme) + " " + token
 	default:
 		var t *oauth2.Token
-		if t, failure = c.grant(ctx, n, auth); failure == nil {
+		if t, failure = c.grant(ctx, auth); failure == nil {
 			token = t.AccessToken
 			s.header = t.Type() + " " + token
 			s.ends = t.Expiry
@@ -79,7 +77,7 @@ func (c *Client) renewal(n *names, auth *catalog.Auth, ends time.Time) (time.Tim
 	if ok && text != "" {
 		d, err := catalog.ParseDuration(text)
 		if err != nil {
-			return time.Time{}, fmt.Errorf("%s: %w", strings.Join(settingsIn(c.opts.Product, auth.RefreshMargin), ", "), err)
+			return time.Time{}, fmt.Errorf("%s: %w", settingNames(c.opts.Product, auth.RefreshMargin), err)
 		}
 		margin = d.Std()
 	}
@@ -101,98 +99,14 @@ func (c *Client) token(n *names, auth *catalog.Auth) (string, *Error) {
 	return token, nil
 }
 
-// grant posts the form of an OAuth 2 grant (RFC 6749, section 4) with the
-// credential in it.
-func (c *Client) grant(ctx context.Context, n *names, auth *catalog.Auth) (*oauth2.Token, *Error) {
-	cfg := clientcredentials.Config{AuthStyle: oauth2.AuthStyleInParams, EndpointParams: url.Values{}}
-	for _, part := range []struct {
-		to   *string
-		text string
-	}{{&cfg.TokenURL, auth.TokenURL}, {&cfg.ClientID, auth.ClientID}, {&cfg.ClientSecret, auth.ClientSecret}} {
-		value, _, err := n.optional(part.text)
-		if err != nil {
-			return nil, c.unreadable(err)
-		}
-		*part.to = value
-	}
-	for name, text := range auth.Params {
-		value, ok, err := n.optional(text)
-		if err != nil {
-			return nil, c.unreadable(err)
-		}
-		if ok {
-			cfg.EndpointParams.Set(name, value)
-		}
-	}
-	for name, value := range c.extra(auth.ExtraParams) {
-		cfg.EndpointParams.Set(name, value)
-	}
-	headers := http.Header{"User-Agent": {c.opts.UserAgent}, "Accept": {"application/json"}}
-	for name, value := range c.extra(auth.ExtraHeaders) {
-		headers.Set(name, value)
-	}
-
-	try, cancel := context.WithTimeout(ctx, c.opts.HTTP.Timeout)
-	defer cancel()
-	client := &http.Client{Transport: withHeaders{c.http.Transport, headers}, CheckRedirect: checkRedirect}
-	token, err := cfg.Token(context.WithValue(try, oauth2.HTTPClient, client))
-	if err == nil {
-		c.count("", OK)
-		return token, nil
-	}
-	e := c.signInFailure(ctx, try, err)
-	if ctx.Err() == nil {
-		c.count("", e.Class)
-	}
-	e.Op = c.signInOp()
-	switch {
-	case e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed:
-		e.Advice = fmt.Sprintf("there is no sign-in at %s: check the path of %s of connection %s; the credential was not looked at",
-			address(cfg.TokenURL), strings.Join(settingsIn(c.opts.Product, auth.TokenURL), ", "), c.opts.Name)
-	case e.Class == Auth:
-		e.Advice = c.credential(auth, cfg.TokenURL, "", nil)
-	case e.Class == Retry && e.Status == 0:
-		e.Advice = c.unreachable(cfg.TokenURL, settingsIn(c.opts.Product, auth.TokenURL))
-	default:
-		e.Advice = generalAdvice[e.Class]
-	}
-	return nil, c.fail(e)
-}
-
-// signInFailure gives a class to what the OAuth library says. Its own text is
-// not passed on where it holds the server's answer.
-func (c *Client) signInFailure(ctx, try context.Context, err error) *Error {
-	var answer *oauth2.RetrieveError
-	var redirect *redirectError
-	switch {
-	case errors.As(err, &answer):
-		e := &Error{Status: answer.Response.StatusCode, Message: answer.ErrorCode}
-		if answer.ErrorDescription != "" {
-			e.Message = strings.TrimPrefix(e.Message+": "+answer.ErrorDescription, ": ")
-		}
-		if e.Message == "" {
-			e.Message = apiMessage(answer.Body, answer.Response.Header)
-		}
-		switch e.Class = statusClass(e.Status); e.Class {
-		case Retry, Throttle:
-			e.RetryAfter = retryAfter(answer.Response.Header, time.Now())
-		default:
-			// Whatever else it refuses, a setting of the sign-in is at fault.
-			e.Class = Auth
-		}
-		return e
-	case errors.As(err, &redirect):
-		return &Error{Class: Permanent, Err: redirect}
-	}
-	return &Error{Class: Retry, Err: c.failure(ctx, try, err)}
-}
-
 // unreadable is the error of a credential that we don't have ourselves.
 func (c *Client) unreadable(err error) *Error {
-	return c.fail(&Error{
-		Class: Auth, Op: c.signInOp(), Err: err,
-		Advice: "check the settings of connection " + c.opts.Name,
-	})
+	e := &Error{Class: Auth, Op: c.signInOp(), Err: err, Advice: "check the settings of connection " + c.opts.Name}
+	var vault *vaultError
+	if errors.As(err, &vault) {
+		e.Class, e.Advice = Retry, "the log has to be mended first: the refresh token may be good for one sign-in only"
+	}
+	return c.fail(e)
 }
 
 // credential is the advice about a refused credential: the product's own, and
@@ -202,8 +116,7 @@ func (c *Client) credential(auth *catalog.Auth, tokenURL, api string, source *ca
 	if advice := c.opts.Product.Advice[string(Auth)]; advice != "" {
 		parts = append(parts, advice)
 	}
-	keys := settingsIn(c.opts.Product, auth.ClientID, auth.ClientSecret, auth.Token)
-	what := fmt.Sprintf("the credential is %s of connection %s", strings.Join(keys, " and "), c.opts.Name)
+	what := fmt.Sprintf("the credential is %s of connection %s", settingNames(c.opts.Product, credentialTexts(auth)...), c.opts.Name)
 	if tokenURL != "" {
 		what += ", sent to " + address(tokenURL)
 	}
@@ -215,6 +128,30 @@ func (c *Client) credential(auth *catalog.Auth, tokenURL, api string, source *ca
 		parts = append(parts, "this source needs "+strings.Join(source.Scopes, ", "))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// credentialTexts are the texts that a credential is made of, in order.
+func credentialTexts(auth *catalog.Auth) []string {
+	texts := []string{auth.ClientID, auth.ClientSecret, auth.Token}
+	for _, name := range sortedKeys(auth.Params) {
+		texts = append(texts, auth.Params[name])
+	}
+	if j := auth.JWT; j != nil {
+		texts = append(texts, j.Key, j.Passphrase, j.KeyID)
+		for _, name := range sortedKeys(j.Claims) {
+			texts = append(texts, j.Claims[name])
+		}
+	}
+	return texts
+}
+
+// settingNames are the settings that texts name, for people: a, b and c.
+func settingNames(p *catalog.Product, texts ...string) string {
+	list := settingsIn(p, texts...)
+	if last := len(list) - 1; last > 0 {
+		return strings.Join(list[:last], ", ") + " and " + list[last]
+	}
+	return strings.Join(list, "")
 }
 
 // learnSecrets makes known what must not be shown.
