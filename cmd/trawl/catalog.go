@@ -26,7 +26,7 @@ func (a *app) catalogCommand() *cobra.Command {
 		Args: unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.catalogListCommand(), a.catalogShowCommand(), a.catalogLintCommand(), a.catalogTestCommand(), schemaCommand(a, "the catalogue's files", catalog.Schema))
+	cmd.AddCommand(a.catalogListCommand(), a.catalogShowCommand(), a.catalogLintCommand(), a.catalogTestCommand(), a.catalogNewCommand(), schemaCommand(a, "the catalogue's files", catalog.Schema))
 	return cmd
 }
 
