@@ -131,7 +131,7 @@ func TestWizMutationsArePlaced(t *testing.T) {
 			continue
 		}
 		action := string(unicode.ToUpper(rune(field.Name[0]))) + field.Name[1:]
-		if place, message := placeOf(t, src, m, action); message != "" {
+		if place, message := placeOf(t, src, m, action, nil); message != "" {
 			t.Errorf("%s: %q, %s", action, place, message)
 		}
 	}

@@ -75,6 +75,16 @@ func checkProduct(doc *strictyaml.Document, folder string, p *Product) {
 		top.at("advice", class).isOneOf(class, classes)
 	}
 	top.at("links").links(p.Links)
+	ids := map[string]bool{}
+	for i, c := range p.Collection {
+		at := top.at("collection", strconv.Itoa(i))
+		at.at("id").isName(c.ID)
+		if ids[c.ID] {
+			at.at("id").Mistake("another way of collection has this id; take another")
+		}
+		ids[c.ID] = true
+		at.at("references").links(c.References)
+	}
 }
 
 // names are what ${} may refer to everywhere in a product: settings with a text,

@@ -45,6 +45,9 @@ func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) [
 		top.at("record", "version").Mistake("records of a log never change; take it out, or make the kind state")
 	}
 	top.at("facts", "references").links(s.Facts.References)
+	if s.Matrix != nil {
+		checkMatrix(top.at("matrix"), s, sound)
+	}
 	m := mappingCheck{place: top.at("ecs"), tables: s.ECS.Tables, leaves: map[string]place{}, objects: map[string]bool{}}
 	m.check(s.ECS)
 	return m.given
@@ -240,7 +243,7 @@ var (
 )
 
 // ownFields are set in every document by the program itself.
-var ownFields = []string{"event.original", "event.created", "event.ingested", "event.module", "data_stream.dataset", "trawl.uid", "trawl.connection", "trawl.source"}
+var ownFields = []string{"event.original", "event.created", "event.ingested", "event.module", "data_stream.dataset", "trawl.uid", "trawl.connection", "trawl.source", "emm.category", "emm.event_type"}
 
 // mappingCheck checks a mapping and gathers the fields that it sets.
 type mappingCheck struct {

@@ -8,23 +8,24 @@ import (
 // Product is all that Trawl knows of a SaaS product: the contents of
 // catalog/<product>/product.yaml, and the sources in the files beside it.
 type Product struct {
-	ID       string             `yaml:"product"`           // folder name and first half of a source's name: wiz
-	Name     string             `yaml:"name"`              // as its vendor writes it: Wiz
-	Vendor   string             `yaml:"vendor"`            // who makes it
-	About    string             `yaml:"about"`             // one sentence for listings
-	Settings map[string]Setting `yaml:"settings"`          // what a connection may or must set
-	Derived  map[string]Cases   `yaml:"derived,omitempty"` // further names, worked out from the settings
-	BaseURL  Cases              `yaml:"base_url"`          // where the API is
-	Headers  map[string]string  `yaml:"headers,omitempty"` // sent with every request
-	Auth     []Auth             `yaml:"auth"`              // how to sign in: the first whose conditions hold
-	Rate     RateLimit          `yaml:"rate_limit"`        // how fast a connection asks unless it sets its own
-	Budget   *Budget            `yaml:"budget,omitempty"`  // what the API's answers say of how much may still be asked
-	Errors   []ErrorRule        `yaml:"errors,omitempty"`  // what the API's own error texts and codes mean
-	Advice   map[string]string  `yaml:"advice,omitempty"`  // error class → what a person should check
-	Links    []Link             `yaml:"links,omitempty"`   // where these facts come from
-	Tables   Tables             `yaml:"tables,omitempty"`  // for the mappings of all its sources
-	Order    []string           `yaml:"-"`                 // the names of the settings as product.yaml lists them
-	Sources  map[string]*Source `yaml:"-"`                 // by the second half of their names: audit
+	ID         string             `yaml:"product"`              // folder name and first half of a source's name: wiz
+	Name       string             `yaml:"name"`                 // as its vendor writes it: Wiz
+	Vendor     string             `yaml:"vendor"`               // who makes it
+	About      string             `yaml:"about"`                // one sentence for listings
+	Settings   map[string]Setting `yaml:"settings"`             // what a connection may or must set
+	Derived    map[string]Cases   `yaml:"derived,omitempty"`    // further names, worked out from the settings
+	BaseURL    Cases              `yaml:"base_url"`             // where the API is
+	Headers    map[string]string  `yaml:"headers,omitempty"`    // sent with every request
+	Auth       []Auth             `yaml:"auth"`                 // how to sign in: the first whose conditions hold
+	Rate       RateLimit          `yaml:"rate_limit"`           // how fast a connection asks unless it sets its own
+	Budget     *Budget            `yaml:"budget,omitempty"`     // what the API's answers say of how much may still be asked
+	Errors     []ErrorRule        `yaml:"errors,omitempty"`     // what the API's own error texts and codes mean
+	Advice     map[string]string  `yaml:"advice,omitempty"`     // error class → what a person should check
+	Links      []Link             `yaml:"links,omitempty"`      // where these facts come from
+	Collection []Collection       `yaml:"collection,omitempty"` // the ways in which its records can be collected, which the sources name in their matrix
+	Tables     Tables             `yaml:"tables,omitempty"`     // for the mappings of all its sources
+	Order      []string           `yaml:"-"`                    // the names of the settings as product.yaml lists them
+	Sources    map[string]*Source `yaml:"-"`                    // by the second half of their names: audit
 }
 
 // Setting is one key under a connection's settings.
@@ -148,6 +149,7 @@ type Source struct {
 	Columns Columns  `yaml:"columns,omitempty"` // which column of an exported table is what of a record
 	Facts   Facts    `yaml:"facts"`             // retention, latency, licensing, as documented
 	ECS     Mapping  `yaml:"ecs"`               //
+	Matrix  *Matrix  `yaml:"matrix,omitempty"`  // which of its records are which event type of the Event Maturity Matrix; left out where none are
 
 	Snapshot *Snapshot `yaml:"snapshot,omitempty"` // of a state: that it is also read whole
 }

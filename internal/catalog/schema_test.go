@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/trawlsec/trawl/internal/emm"
 	"github.com/trawlsec/trawl/internal/strictyaml/schemagen"
 )
 
@@ -29,8 +30,13 @@ func TestSchema(t *testing.T) {
 		},
 		Words: map[string][]string{
 			"Setting.type": settingTypes, "Auth.type": authTypes, "Paging.end": ends, "ErrorRule.class": ruleClasses, "Source.kind": kinds, "Request.method": methods,
+			"MatrixEvent.category": emm.Matrix().CategoryKeys(), "MatrixEvent.event_type": emm.Matrix().EventTypeKeys(),
 			"expression.as": as, "expression.case": {"lower", "upper"},
 		},
+	}
+	g.Types[reflect.TypeFor[Attributes]()] = schemagen.Schema{
+		"type": "object", "propertyNames": schemagen.Schema{"enum": emm.Matrix().AttributeKeys()},
+		"additionalProperties": schemagen.Schema{"anyOf": []schemagen.Schema{{"type": "null"}, g.Types[reflect.TypeFor[Paths]()]}},
 	}
 	type expression Expr // the form of Expr that is a mapping
 	got, err := g.Generate("Trawl's catalogue: product.yaml, and a file for each source", ".", map[string]reflect.Type{

@@ -63,6 +63,7 @@ func (b *builder) build() (*Mapper, error) {
 	b.mapping(b.src.ECS)
 	b.nested(b.src.Nested)
 	b.own()
+	b.classify(b.src.Matrix)
 	b.related(b.src.ECS.Related)
 	b.tree()
 	if len(b.mistakes) > 0 {

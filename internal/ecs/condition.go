@@ -67,10 +67,11 @@ func (t *test) fits(st *state, raw []byte) bool {
 	if st.none(raw) {
 		return false
 	}
-	if t.exists != 0 {
-		return true
-	}
-	text := st.textOf(raw)
+	return t.exists != 0 || t.accepts(st.textOf(raw))
+}
+
+// accepts compares the text of a value; "" is none.
+func (t *test) accepts(text []byte) bool {
 	if len(text) == 0 {
 		return false
 	}

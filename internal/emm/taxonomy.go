@@ -95,22 +95,25 @@ func (t *Taxonomy) Applicable(eventType string) []Attribute {
 	return all
 }
 
-// keys of the parts of a taxonomy, for messages.
-func (t *Taxonomy) keys(what string) []string {
-	var keys []string
-	switch what {
-	case "category":
-		for _, c := range t.Categories {
-			keys = append(keys, c.Key)
-		}
-	case "event type":
-		for _, e := range t.EventTypes {
-			keys = append(keys, e.Key)
-		}
-	case "attribute":
-		for _, a := range t.Attributes {
-			keys = append(keys, a.Key)
-		}
+// CategoryKeys are the keys of all categories.
+func (t *Taxonomy) CategoryKeys() []string {
+	return keys(t.Categories, func(c Category) string { return c.Key })
+}
+
+// EventTypeKeys are the keys of all event types.
+func (t *Taxonomy) EventTypeKeys() []string {
+	return keys(t.EventTypes, func(e EventType) string { return e.Key })
+}
+
+// AttributeKeys are the keys of all attributes.
+func (t *Taxonomy) AttributeKeys() []string {
+	return keys(t.Attributes, func(a Attribute) string { return a.Key })
+}
+
+func keys[T any](all []T, key func(T) string) []string {
+	keys := make([]string, len(all))
+	for i, one := range all {
+		keys[i] = key(one)
 	}
 	return keys
 }

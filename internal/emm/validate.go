@@ -148,10 +148,10 @@ func (v *validator) items(f *file, name string, t *Taxonomy) {
 		seen[text] = strconv.Itoa(i)
 		return text
 	}
-	known := func(r reader, what string) []string {
+	keysOf := func(r reader, what string, known []string) []string {
 		var all []string
 		for _, item := range r.list() {
-			v.isKnown(item.at, what, item.text(), t)
+			isKnown(item.at, what, item.text(), known)
 			all = append(all, item.text())
 		}
 		return all
@@ -170,19 +170,18 @@ func (v *validator) items(f *file, name string, t *Taxonomy) {
 		case "categories":
 			t.Categories = append(t.Categories, Category{ID: id, Key: key, Name: called, About: about})
 		case "event_types":
-			t.EventTypes = append(t.EventTypes, EventType{ID: id, Key: key, Name: called, About: about, Categories: known(item.get("categories"), "category")})
+			t.EventTypes = append(t.EventTypes, EventType{ID: id, Key: key, Name: called, About: about, Categories: keysOf(item.get("categories"), "category", t.CategoryKeys())})
 		case "attributes":
 			t.Attributes = append(t.Attributes, Attribute{
 				ID: id, Key: key, Name: called, About: about,
-				Include: known(item.get("include"), "event type"), Exclude: known(item.get("exclude"), "event type"),
+				Include: keysOf(item.get("include"), "event type", t.EventTypeKeys()), Exclude: keysOf(item.get("exclude"), "event type", t.EventTypeKeys()),
 			})
 		}
 	}
 }
 
-// isKnown notes a key that the taxonomy does not have.
-func (v *validator) isKnown(at strictyaml.Place, what, key string, t *Taxonomy) bool {
-	known := t.keys(what)
+// isKnown notes a key that is not among those of the taxonomy.
+func isKnown(at strictyaml.Place, what, key string, known []string) bool {
 	if key == "" || slices.Contains(known, key) {
 		return true
 	}
@@ -281,7 +280,7 @@ func (v *validator) defaults(src eventSource) {
 	v.attributes(src.source)
 	for _, key := range slices.Sorted(maps.Keys(src.categories)) {
 		at := src.doc.At("mapping_defaults", "categories", key)
-		if !v.isKnown(at.Key(), "category", key, v.taxonomy) {
+		if !isKnown(at.Key(), "category", key, v.taxonomy.CategoryKeys()) {
 			continue
 		}
 		v.attributes(src.categories[key])
@@ -294,7 +293,7 @@ func (v *validator) defaults(src eventSource) {
 // attributes checks the keys of a layer.
 func (v *validator) attributes(l layer) {
 	for key, paths := range l.paths {
-		v.isKnown(l.at.At(key).Key(), "attribute", key, v.taxonomy)
+		isKnown(l.at.At(key).Key(), "attribute", key, v.taxonomy.AttributeKeys())
 		if paths == nil {
 			continue
 		}
@@ -308,8 +307,8 @@ func (v *validator) attributes(l layer) {
 
 // mapping checks the keys of a mapping.
 func (v *validator) mapping(src eventSource, m mapping) {
-	known := v.isKnown(m.at.At("category"), "category", m.category, v.taxonomy)
-	if v.isKnown(m.at.At("event_type"), "event type", m.eventType, v.taxonomy) && known {
+	known := isKnown(m.at.At("category"), "category", m.category, v.taxonomy.CategoryKeys())
+	if isKnown(m.at.At("event_type"), "event type", m.eventType, v.taxonomy.EventTypeKeys()) && known {
 		if t, _ := v.taxonomy.EventType(m.eventType); !slices.Contains(t.Categories, m.category) {
 			m.at.At("event_type").Mistake("%s is not of category %s, but of %s", m.eventType, m.category, strings.Join(t.Categories, " and "))
 		}

@@ -1,0 +1,85 @@
+package catalogfiles_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/ecs"
+	"github.com/trawlsec/trawl/internal/jsonscan"
+)
+
+// eventOf is the place of a record in the matrix: category_event_type, "" where
+// it has none.
+func eventOf(t *testing.T, m *ecs.Mapper, record []byte) string {
+	t.Helper()
+	var doc struct {
+		EMM *struct {
+			Category  string `json:"category"`
+			EventType string `json:"event_type"`
+		} `json:"emm"`
+	}
+	if err := json.Unmarshal(m.Append(nil, record, ecs.Meta{}), &doc); err != nil {
+		t.Fatal(err)
+	}
+	if doc.EMM == nil {
+		return ""
+	}
+	return doc.EMM.Category + "_" + doc.EMM.EventType
+}
+
+// Every example of a source's matrix is of the event that it is an example of,
+// and each attribute stands in one of the examples.
+func TestMatrixExamples(t *testing.T) {
+	t.Parallel()
+	for _, product := range load(t).Products() {
+		for _, source := range product.SourceList() {
+			if source.Matrix == nil {
+				continue
+			}
+			m, err := ecs.Compile(source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			examples := map[string][][]byte{} // by event type
+			attributes := map[string]map[string]catalog.Paths{}
+			for i, e := range source.Matrix.Events {
+				attributes[e.EventType] = source.Matrix.Resolved(i)
+				for _, example := range e.Examples {
+					record, err := os.ReadFile(filepath.Join(product.ID, "testdata", source.ID, example+".json"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					examples[e.EventType] = append(examples[e.EventType], record)
+					if got, want := eventOf(t, m, record), e.Category+"_"+e.EventType; got != want {
+						t.Errorf("%s: example %s is %s, want %s", source.FullName(), example, got, want)
+					}
+				}
+			}
+			for eventType, records := range examples {
+				for key, paths := range attributes[eventType] {
+					if !slices.ContainsFunc(records, func(r []byte) bool { return has(t, r, paths) }) {
+						t.Errorf("%s: no example of %s has %s at %v", source.FullName(), eventType, key, paths)
+					}
+				}
+			}
+		}
+	}
+}
+
+// has tells whether a record has a value, if only null, at one of the paths.
+func has(t *testing.T, record []byte, paths catalog.Paths) bool {
+	t.Helper()
+	found := false
+	for _, text := range paths {
+		p, err := jsonscan.ParsePath(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Each(record, func([]byte) bool { found = true; return false })
+	}
+	return found
+}
