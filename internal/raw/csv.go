@@ -60,11 +60,19 @@ func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) 
 			known[letters(name)] = path
 		}
 	}
+	lastNames(names, known)
+	paths := make([]string, len(head))
+	for i, name := range head {
+		if paths[i] = cmp.Or(known[letters(name)], plain(name)); paths[i] == "" {
+			return nil, fmt.Errorf("column %d has no name", i+1)
+		}
+	}
 	taken := map[string]string{} // column name by path
 	for i, name := range head {
-		path := cmp.Or(known[letters(name)], plain(name))
-		if path == "" {
-			return nil, fmt.Errorf("column %d has no name", i+1)
+		path := paths[i]
+		// Within what another column holds whole there is no room.
+		if parent, _, nested := strings.Cut(path, "."); nested && slices.Contains(paths, parent) {
+			path = strings.ReplaceAll(plain(name), ".", "_")
 		}
 		for other, column := range taken {
 			if path == other || strings.HasPrefix(path, other+".") || strings.HasPrefix(other, path+".") {
@@ -76,6 +84,20 @@ func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) 
 	}
 	slices.SortFunc(c.columns, func(a, b column) int { return slices.Compare(a.path, b.path) })
 	return c, nil
+}
+
+// lastNames lets a path be meant by its last name alone, where only one has it.
+func lastNames(names map[string][]string, known map[string]string) {
+	last := map[string][]string{}
+	for path := range names {
+		name := letters(path[strings.LastIndexByte(path, '.')+1:])
+		last[name] = append(last[name], path)
+	}
+	for name, paths := range last {
+		if _, taken := known[name]; !taken && len(paths) == 1 {
+			known[name] = paths[0]
+		}
+	}
 }
 
 // separator is the one of the usual separators that the first line has most of.
