@@ -59,6 +59,7 @@ const (
 	NullCursor    Fault = "null-cursor"    // more to come without a cursor
 	NumericCursor Fault = "numeric-cursor" // the cursor is a JSON number
 	DeadCursor    Fault = "dead-cursor"    // the cursor is refused as one that is too old
+	ForeignNext   Fault = "foreign-next"   // the address of the next page is one on another server
 	ShortPage     Fault = "short"          // a page of half the size, though there are more records
 	CapResults    Fault = "cap"            // the query ends silently after so many results (10000)
 	MissingKeys   Fault = "missing"        // keys that should always be there are left out
@@ -130,6 +131,7 @@ var faultKinds = map[Fault]faultKind{
 	NullCursor:    {},
 	NumericCursor: {},
 	DeadCursor:    {},
+	ForeignNext:   {},
 	ShortPage:     {chaos: Setting{Rate: 0.1}},
 	CapResults:    {n: 10_000},
 	MissingKeys:   {},

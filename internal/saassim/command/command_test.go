@@ -8,9 +8,11 @@ import (
 	"flag"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -229,4 +231,46 @@ func valuesOf(t *testing.T, file string) map[string]string {
 func get(t *testing.T, url, token string) map[string]any {
 	t.Helper()
 	return send(t, "GET", url, "", token, "")
+}
+
+func TestCommandServesAppOmni(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	pushed := 0
+	taken := make(chan struct{})
+	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if pushed += strings.Count(string(body), "log_id"); err == nil && r.Header.Get("Authorization") == "Bearer t" && pushed == 70 {
+			close(taken)
+		}
+	}))
+	defer sink.Close()
+	file := running(t, "appomni", "-audit", "70", "-since", "3h", "-push-url", sink.URL, "-push-token", "t", "-push-backlog")
+	select {
+	case <-taken:
+	case <-time.After(time.Minute):
+		t.Error("the events are not pushed")
+	}
+	values := valuesOf(t, file)
+	token := post(t, values["token_url"], saassim.FormType, "", "grant_type=refresh_token&refresh_token="+values["refresh_token"]+
+		"&client_id="+values["client_id"]+"&client_secret="+values["client_secret"])["access_token"].(string)
+	for _, token := range []string{token, values["access_token"]} {
+		if n := get(t, values["api_url"]+"/core/auditlogs/", token)["count"]; n != 70.0 {
+			t.Errorf("%v events", n)
+		}
+	}
+	var out bytes.Buffer
+	for _, path := range []string{"/admin/report?columns=identifier", "/admin/deliveries"} {
+		if err := Command(t.Context(), []string{"-admin", file, "GET", path}, &out, io.Discard); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(out.String(), "\n"); n != 72 || !strings.Contains(out.String(), `"events":70,"status":200`) {
+		t.Errorf("%d lines:\n%s", n, out.String())
+	}
+	if err := Command(t.Context(), []string{"-admin", file, "GET", "/admin/report?columns=action_data.nothing"}, &out, io.Discard); err == nil {
+		t.Error("an unknown column is accepted")
+	}
 }
