@@ -7,9 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,13 +19,6 @@ import (
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/engine"
 	"github.com/trawlsec/trawl/internal/saassim"
-	"github.com/trawlsec/trawl/internal/saassim/wiz"
-)
-
-// What the demo's tenant holds when it begins, and makes each second after.
-const (
-	demoAudit  = 2400
-	demoIssues = 300
 )
 
 const (
@@ -32,19 +26,17 @@ const (
 	demoPatience = 20 * time.Second // for reading and delivering the rest after Ctrl-C
 )
 
-var demoLive = saassim.Live{"audit": 4, "issues": 0.5}
-
 func (a *app) demoCommand() *cobra.Command {
 	var once bool
 	var faults string
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Collect from a simulated Wiz tenant, here and now",
-		Long: "Starts a simulated Wiz tenant on loopback, which fails and lies like real ones do, and collects\n" +
-			"its audit log and issues for real into a temporary directory. Needs no account, no configuration\n" +
-			"and no network. With --once it stops when all is delivered and compares that with what the\n" +
-			"tenant had; otherwise it goes on, with new records all the while, until Ctrl-C, and compares\n" +
-			"then. The directory stays. With --quiet only the result is printed.\n\n" +
+		Short: "Collect from simulated accounts, here and now",
+		Long: "Starts simulated accounts of several products on loopback, which fail and lie like real ones do,\n" +
+			"and collects from them for real into a temporary directory. Needs no account, no configuration\n" +
+			"and no network. With --once it stops when all is delivered and compares that with what they\n" +
+			"had; otherwise it goes on, with new records all the while, until Ctrl-C, and compares then.\n" +
+			"The directory stays. With --quiet only the result is printed.\n\n" +
 			saassim.FaultsHelp(),
 		Example: "  trawl demo\n  trawl demo --once\n  trawl demo --once --faults truncate=0.3,throttle=0.2",
 		Args:    cobra.NoArgs,
@@ -57,46 +49,37 @@ func (a *app) demoCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "stop when all is delivered, and print a summary")
-	cmd.Flags().StringVar(&faults, "faults", "chaos", "how the tenant misbehaves: `LIST` like truncate=0.1,throttle=0.05; \"\" for not at all")
+	cmd.Flags().StringVar(&faults, "faults", "chaos", "how they misbehave: `LIST` like truncate=0.1,throttle=0.05; \"\" for not at all")
 	return cmd
 }
 
 func (a *app) demo(ctx context.Context, once bool, faults saassim.Faults) (err error) {
-	tenant, err := wiz.New(wiz.Options{Seed: uint64(time.Now().UnixNano())})
+	tenants, err := startDemoTenants(uint64(time.Now().UnixNano()), faults)
 	if err != nil {
 		return err
 	}
-	tenant.AddAudit(saassim.Batch{N: demoAudit})
-	tenant.AddIssues(saassim.Batch{N: demoIssues})
-	if err := tenant.SetFaults(faults); err != nil {
-		return err
-	}
-	server, err := tenant.Start()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
+	defer func() { err = errors.Join(err, tenants.close()) }()
 	dir, err := os.MkdirTemp("", "trawl-demo-")
 	if err != nil {
 		return fmt.Errorf("make the demo's directory: %w", err)
 	}
-	cfg, err := writeDemoConfig(dir, server.URL)
+	cfg, err := tenants.writeConfig(dir)
 	if err != nil {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(a.demoLog(dir), nil))
 	if !a.quiet {
-		fmt.Fprintf(a.stderr, "A simulated Wiz tenant, collected for real into %s\n", dir)
+		fmt.Fprintf(a.stderr, "Simulated accounts of %s, collected for real into %s\n", tenants, dir)
 	}
 	a.progressEvery = demoProgress
 	if once {
 		if err := a.collect(ctx, cfg, logger, true); err != nil {
 			return err
 		}
-	} else if err := a.demoLive(ctx, cfg, logger, tenant, dir); err != nil {
+	} else if err := a.demoLive(ctx, cfg, logger, tenants, dir); err != nil {
 		return err
 	}
-	return a.demoSummary(dir, tenant)
+	return a.demoSummary(dir, tenants)
 }
 
 // demoLog is where the log lines of the demo go: a file, because the screen is
@@ -109,38 +92,8 @@ func (a *app) demoLog(dir string) io.Writer {
 	return f // closed with the process
 }
 
-// writeDemoConfig writes a configuration like a user's own and reads it.
-func writeDemoConfig(dir, url string) (*config.Config, error) {
-	text := fmt.Sprintf(`# Written by "trawl demo"; the tenant lives as long as the demo does.
-data_dir: ./trawl-data
-listen: ""
-connections:
-  demo-wiz:
-    product: wiz
-    settings:
-      api_url: %[1]s/graphql
-      token_url: %[1]s/oauth/token
-      client_id: %[2]s
-      client_secret: ${file:./client-secret}
-    rate_limit: {requests_per_second: 50, burst: 10}
-    sources:
-      audit:  {start: 25h, interval: 2s, page_size: 100}
-      issues: {start: 25h, interval: 2s, page_size: 100}
-outputs:
-  documents: {type: file, path: ./events.ndjson}
-`, url, wiz.DefaultClientID)
-	path := filepath.Join(dir, "trawl.yaml")
-	if err := os.WriteFile(filepath.Join(dir, "client-secret"), []byte(wiz.DefaultClientSecret+"\n"), 0o600); err != nil {
-		return nil, fmt.Errorf("write the demo's secret: %w", err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return nil, fmt.Errorf("write the demo's configuration: %w", err)
-	}
-	return config.Load(path, loadCatalogue)
-}
-
 // demoSummary shows what came in and compares it with what the tenant had.
-func (a *app) demoSummary(dir string, tenant *wiz.Tenant) error {
+func (a *app) demoSummary(dir string, tenants demoTenants) error {
 	path := filepath.Join(dir, "events.ndjson")
 	tally, err := readTally(path)
 	if err != nil {
@@ -150,23 +103,25 @@ func (a *app) demoSummary(dir string, tenant *wiz.Tenant) error {
 	if !a.quiet {
 		fmt.Fprintln(w)
 		tally.kinds(12).write(w)
-		fmt.Fprintln(w, "\nThe beginnings of three documents:")
-		for _, line := range tally.samples {
-			fmt.Fprintln(w, "\n  "+cut(string(line), 400))
+		fmt.Fprintln(w, "\nThe beginning of a document of each source:")
+		for _, source := range slices.Sorted(maps.Keys(tally.samples)) {
+			fmt.Fprintln(w, "\n  "+cut(string(tally.samples[source]), 400))
 		}
-		fmt.Fprintf(w, "\n%s\n", faultsMet(tenant))
+		fmt.Fprintf(w, "\n%s\n", tenants.faultsMet())
 	}
 	existed, missing := 0, 0
-	for t := range tenant.Truth() {
-		if !t.ReplacedAt.IsZero() {
-			continue // a state that an issue had before anyone asked
-		}
-		existed++
-		if tally.ids[t.Source+"\x00"+t.ID] == 0 {
-			missing++
+	for _, tenant := range tenants {
+		for t := range tenant.Truth() {
+			if !t.ReplacedAt.IsZero() {
+				continue // a state that an issue had before anyone asked
+			}
+			existed++
+			if tally.ids[t.Source+"\x00"+t.ID] == 0 {
+				missing++
+			}
 		}
 	}
-	fmt.Fprintf(w, "The tenant had %d records; %d documents arrived, %d missing, %d twice.\n", existed, tally.documents, missing, tally.twice)
+	fmt.Fprintf(w, "The tenants had %d records; %d documents arrived, %d missing, %d twice.\n", existed, tally.documents, missing, tally.twice)
 	if !a.quiet {
 		fmt.Fprintf(w, "\ndocuments      %s\nconfiguration  %s\nlog            %s\n", path, filepath.Join(dir, "trawl.yaml"), filepath.Join(dir, "trawl.log"))
 		fmt.Fprintf(w, "The directory %s stays, %s large, until you remove it.\n", dir, bytes(sizeOf(dir)))
@@ -193,25 +148,10 @@ func sizeOf(dir string) int64 {
 	return sum
 }
 
-// faultsMet tells what the tenant did.
-func faultsMet(tenant *wiz.Tenant) string {
-	s := tenant.Stats()
-	var parts []string
-	for _, name := range saassim.FaultNames() {
-		if n := s.ByFault[name]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d", name, n))
-		}
-	}
-	if len(parts) == 0 {
-		return fmt.Sprintf("The tenant answered %d requests without a fault.", s.Requests)
-	}
-	return fmt.Sprintf("The tenant answered %d requests, and not all of them well: %s.", s.Requests, strings.Join(parts, ", "))
-}
-
 // demoLive goes on until ctx ends, and shows what arrives. Then it reads and
 // delivers the rest, so that what arrived can be compared with what there was.
-func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *wiz.Tenant, dir string) error {
-	if err := a.demoRun(ctx, cfg, logger, tenant, dir); err != nil {
+func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenants demoTenants, dir string) error {
+	if err := a.demoRun(ctx, cfg, logger, tenants, dir); err != nil {
 		return err
 	}
 	if !a.quiet {
@@ -219,6 +159,7 @@ func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Log
 	}
 	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), demoPatience)
 	defer cancel()
+	tenants.settle(rest)
 	if err := a.collect(rest, cfg, logger, true); err != nil {
 		return fmt.Errorf("read the rest, to compare (the documents so far are in %s): %w", dir, err)
 	}
@@ -226,7 +167,7 @@ func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Log
 }
 
 // demoRun collects while the tenant makes records, until ctx ends.
-func (a *app) demoRun(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenant *wiz.Tenant, dir string) (err error) {
+func (a *app) demoRun(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenants demoTenants, dir string) (err error) {
 	collectEarlier()
 	e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, UserAgent: userAgent()})
 	if err != nil {
@@ -236,7 +177,7 @@ func (a *app) demoRun(ctx context.Context, cfg *config.Config, logger *slog.Logg
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var beside sync.WaitGroup
-	beside.Go(func() { _ = tenant.Run(ctx, demoLive) }) // ends with the context's error
+	beside.Go(func() { tenants.run(ctx) })
 	var shown error
 	beside.Go(func() {
 		defer cancel() // without anything to see there is no demo

@@ -50,12 +50,12 @@ func frame(s engine.Status, t *tally, width, height int, colour bool) []string {
 	lean := height < len(feeds)+6
 	out := []string{}
 	if !lean {
-		out = append(out, cut("Trawl demo: a simulated Wiz tenant that fails now and then. Ctrl-C ends it and compares.", width), "")
+		out = append(out, cut("Trawl demo: simulated accounts that fail now and then. Ctrl-C ends it and compares.", width), "")
 	}
 	out = append(out, feeds...)
 	var facts []string
 	for _, c := range s.Connections {
-		facts = append(facts, cut("answers of the tenant: "+answers(c), width))
+		facts = append(facts, cut(c.Product+" answered: "+answers(c), width))
 	}
 	for _, o := range s.Outputs {
 		facts = append(facts, cut(fmt.Sprintf("output %s: %s, %d delivered, %d pages pending   log: %d pages, %s",

@@ -72,7 +72,7 @@ func TestFrameFills(t *testing.T) {
 			t.Errorf("%d lines on a screen of %d", len(lines), height)
 		}
 		text := strings.Join(lines, "\n")
-		for _, want := range []string{"Trawl demo", "demo-wiz/audit", "answers of the tenant: ok 40", "600 delivered", "more kinds", "newest of 600 documents"} {
+		for _, want := range []string{"Trawl demo", "demo-wiz/audit", "wiz answered: ok 40", "600 delivered", "more kinds", "newest of 600 documents"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("at height %d there is no %q in\n%s", height, want, text)
 			}

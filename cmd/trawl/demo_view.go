@@ -23,8 +23,8 @@ type tally struct {
 	counts    map[[3]string]int // source, action, outcome
 	ids       map[string]int    // source and event id
 	uids      map[string]struct{}
-	samples   [][]byte // three documents
-	last      []shown  // the newest ones by their time, the newest last
+	samples   map[string][]byte // the first document of each source
+	last      []shown           // the newest ones by their time, the newest last
 }
 
 // shown is a document in one line.
@@ -37,7 +37,7 @@ type shown struct {
 const mostShown = 40
 
 func newTally() *tally {
-	return &tally{counts: map[[3]string]int{}, ids: map[string]int{}, uids: map[string]struct{}{}}
+	return &tally{counts: map[[3]string]int{}, ids: map[string]int{}, uids: map[string]struct{}{}, samples: map[string][]byte{}}
 }
 
 // document is what the demo looks at.
@@ -66,10 +66,8 @@ func (t *tally) add(line []byte) error {
 	t.ids[d.Trawl.Source+"\x00"+d.Event.ID]++
 	outcome := cmp.Or(d.Event.Outcome, d.Trawl.Severity, "-")
 	t.counts[[3]string{d.Trawl.Source, cmp.Or(d.Event.Action, "-"), outcome}]++
-	if n := t.documents; n == 1 || n == 7 || d.Trawl.Source == "wiz/issues" && len(t.samples) == 2 {
-		if len(t.samples) < 3 {
-			t.samples = append(t.samples, slices.Clone(line))
-		}
+	if _, ok := t.samples[d.Trawl.Source]; !ok {
+		t.samples[d.Trawl.Source] = slices.Clone(line)
 	}
 	what := d.Event.Action
 	if d.Rule.Name != "" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/trawlsec/trawl/internal/saassim"
-	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
 
 // beTrawl makes the test binary the command itself, so that it can be killed.
@@ -55,37 +55,21 @@ func TestKill(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 
-	tenant, err := wiz.New(wiz.Options{Seed: seed, AuditCap: 400})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tenant.AddAudit(saassim.Batch{N: 1500})
-	tenant.AddIssues(saassim.Batch{N: 200})
 	faults, err := saassim.ParseFaults(hostile)
-	if err == nil {
-		err = tenant.SetFaults(faults)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := tenant.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	dir := t.TempDir()
-	if _, err := writeDemoConfig(dir, server.URL); err != nil {
-		t.Fatal(err)
-	}
+	tenants, dir := startTenants(t, seed, faults)
 	ctx, stop := context.WithCancel(t.Context())
 	lived := make(chan struct{})
 	go func() {
 		defer close(lived)
-		_ = tenant.Run(ctx, saassim.Live{"audit": 60}) // ends with the context's error
+		for _, tenant := range tenants {
+			for source := range tenant.live {
+				tenant.live[source] *= 10
+			}
+		}
+		tenants.run(ctx)
 	}()
 	began, killings := time.Now(), 0
 	for ; killings < kills || time.Since(began) < soak; killings++ {
@@ -101,40 +85,14 @@ func TestKill(t *testing.T) {
 	stop()
 	<-lived
 	t.Logf("killed %d times in %s", killings, time.Since(began).Round(time.Second))
-	if err := tenant.SetFaults(nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := trawl(t, dir, "run", "--once").Wait(); err != nil {
-		t.Fatalf("run --once: %v", err)
-	}
-	wantExactly(t, filepath.Join(dir, "events.ndjson"), tenant)
+	wantEverything(t, tenants, dir)
 }
 
 // TestTerminate asks a running process to stop: it does so within ten seconds,
 // with status 0, and has lost nothing.
 func TestTerminate(t *testing.T) {
 	t.Parallel()
-	tenant, err := wiz.New(wiz.Options{Seed: 7})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tenant.AddAudit(saassim.Batch{N: 3000})
-	if err := tenant.SetFaults(saassim.Faults{saassim.Slow: {Rate: 1, Delay: 100 * time.Millisecond}}); err != nil {
-		t.Fatal(err)
-	}
-	server, err := tenant.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	dir := t.TempDir()
-	if _, err := writeDemoConfig(dir, server.URL); err != nil {
-		t.Fatal(err)
-	}
+	tenants, dir := startTenants(t, 7, saassim.Faults{saassim.Slow: {Rate: 1, Delay: 100 * time.Millisecond}})
 	running := trawl(t, dir, "run")
 	waitForFile(t, filepath.Join(dir, "events.ndjson"))
 	asked := time.Now()
@@ -147,13 +105,44 @@ func TestTerminate(t *testing.T) {
 	if d := time.Since(asked); d > 10*time.Second {
 		t.Errorf("it took %s to stop", d)
 	}
-	if err := tenant.SetFaults(nil); err != nil {
+	wantEverything(t, tenants, dir)
+}
+
+// startTenants starts the tenants of the demo, and writes their configuration.
+func startTenants(t *testing.T, seed uint64, faults saassim.Faults) (_ demoTenants, dir string) {
+	t.Helper()
+	tenants, err := startDemoTenants(seed, faults)
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := tenants.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	dir = t.TempDir()
+	if _, err := tenants.writeConfig(dir); err != nil {
+		t.Fatal(err)
+	}
+	return tenants, dir
+}
+
+// wantEverything lets the command read the rest, without faults, and compares
+// what arrived with what the tenants had.
+func wantEverything(t *testing.T, tenants demoTenants, dir string) {
+	t.Helper()
+	var all []truthful
+	for _, tenant := range tenants {
+		if err := tenant.SetFaults(nil); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, tenant)
+	}
+	tenants.settle(t.Context())
 	if err := trawl(t, dir, "run", "--once").Wait(); err != nil {
 		t.Fatalf("run --once: %v", err)
 	}
-	wantExactly(t, filepath.Join(dir, "events.ndjson"), tenant)
+	wantExactly(t, filepath.Join(dir, "events.ndjson"), all...)
 }
 
 // trawl starts the command on the configuration in dir.
@@ -199,9 +188,14 @@ func waitForFile(t *testing.T, path string) {
 	}
 }
 
-// wantExactly compares a file with everything its tenant has: each audit
-// record once, and each issue in its last state.
-func wantExactly(t *testing.T, path string, tenant *wiz.Tenant) {
+// truthful is a tenant that tells what it has.
+type truthful interface {
+	Truth() iter.Seq[saassim.Truth]
+}
+
+// wantExactly compares a file with everything its tenants have: each event
+// once, and each finding in its last state.
+func wantExactly(t *testing.T, path string, tenants ...truthful) {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -223,13 +217,15 @@ func wantExactly(t *testing.T, path string, tenant *wiz.Tenant) {
 		t.Fatal(err)
 	}
 	existed, missing, twice := 0, 0, 0
-	for r := range tenant.Truth() {
-		if !r.ReplacedAt.IsZero() {
-			continue
-		}
-		existed++
-		if ids[r.Source+" "+r.ID] == 0 {
-			missing++
+	for _, tenant := range tenants {
+		for r := range tenant.Truth() {
+			if !r.ReplacedAt.IsZero() {
+				continue
+			}
+			existed++
+			if ids[r.Source+" "+r.ID] == 0 {
+				missing++
+			}
 		}
 	}
 	for _, n := range uids {
