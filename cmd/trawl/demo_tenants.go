@@ -12,6 +12,7 @@ import (
 
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/appomni"
 	"github.com/trawlsec/trawl/internal/saassim/box"
 	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
@@ -34,7 +35,8 @@ const demoDelay = time.Second
 func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err error) {
 	w, wizErr := wiz.New(wiz.Options{Seed: seed})
 	b, boxErr := box.New(box.Options{Seed: seed, PerMinute: -1, StreamDelay: demoDelay, IndexDelay: demoDelay})
-	if err := errors.Join(wizErr, boxErr); err != nil {
+	o, omniErr := appomni.New(appomni.Options{Seed: seed, Budget: 1_000_000})
+	if err := errors.Join(wizErr, boxErr, omniErr); err != nil {
 		return nil, err
 	}
 	tenants := demoTenants{
@@ -70,6 +72,22 @@ func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err er
     rate_limit: {requests_per_second: 50, burst: 10}
     sources:
       events: {start: 25h, interval: 2s, page_size: 100}
+`,
+		},
+		{
+			Tenant: o.Tenant,
+			begins: map[string]int{"audit": 600},
+			live:   saassim.Live{"audit": 1},
+			secret: appomni.DefaultRefreshToken,
+			config: `
+    settings:
+      api_url: URL
+      client_id: ` + appomni.DefaultClientID + `
+      client_secret: ` + appomni.DefaultClientSecret + `
+      refresh_token: ${file:SECRET}
+    rate_limit: {requests_per_second: 50, burst: 10}
+    sources:
+      audit: {start: 25h, interval: 2s, page_size: 100}
 `,
 		},
 	}
