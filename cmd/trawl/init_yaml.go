@@ -145,16 +145,17 @@ func (c plannedConnection) value(key string) (value string, written bool) {
 // signIn decides which of the product's ways to sign in the file is for: the
 // one that the settings fit so far.
 func (c *plannedConnection) signIn() {
-	auth, err := c.product.SignIn(func(name string) (string, bool) {
+	lookup := c.product.Lookup(func(name string) (string, bool) {
 		value, said := c.settings[name]
 		return value, said
 	})
+	auth, err := c.product.SignIn(lookup)
 	if err != nil {
 		auth = &c.product.Auth[len(c.product.Auth)-1]
 	}
-	c.needed = auth.Needs(c.product)
+	c.needed = c.product.Needs(auth, lookup)
 	for i := range c.product.Auth {
-		c.elsewhere = append(c.elsewhere, c.product.Auth[i].Needs(c.product)...)
+		c.elsewhere = append(c.elsewhere, c.product.Needs(&c.product.Auth[i], lookup)...)
 	}
 }
 

@@ -158,9 +158,11 @@ func TestPaging(t *testing.T) {
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	p := catalog.Product{
-		Settings: map[string]catalog.Setting{"key": {}, "url": {Default: "x"}, "client": {}, "token": {}, "aud": {}, "refresh": {}},
+		BaseURL:  catalog.Cases{{If: map[string]string{"url": "https*"}, Value: "${url}"}, {Value: "https://${tenant}"}},
+		Derived:  map[string]catalog.Cases{"subject": {{If: map[string]string{"user": "?*"}, Value: "${user}"}, {Value: "e-${org}"}}},
+		Settings: map[string]catalog.Setting{"tenant": {}, "org": {}, "user": {}, "key": {}, "url": {Default: "x"}, "client": {}, "token": {}, "aud": {}, "refresh": {}},
 		Auth: []catalog.Auth{
-			{If: map[string]string{"key": "?*", "kind": "a*"}, TokenURL: "${url}", ClientID: "${client}", Params: map[string]string{"assertion": "${jwt}", "a": "${aud}"}, JWT: &catalog.JWT{Key: "${key}", Claims: map[string]string{"sub": "s-${client}"}}},
+			{If: map[string]string{"key": "?*", "kind": "a*"}, TokenURL: "${url}", ClientID: "${client}", Params: map[string]string{"assertion": "${jwt}", "a": "${aud}", "s": "${subject}"}, JWT: &catalog.JWT{Key: "${key}", Claims: map[string]string{"sub": "s-${client}"}}},
 			{If: map[string]string{"refresh": "?*"}, Params: map[string]string{"r": "${refresh}"}, Rotates: "refresh"},
 			{If: map[string]string{"token": "?*"}, Token: "${token}"},
 		},
@@ -170,16 +172,18 @@ func TestSignIn(t *testing.T) {
 		way  int
 		want []string
 	}{
-		{map[string]string{"key": "k", "kind": "ab", "token": "t"}, 0, []string{"client", "key"}},
-		{map[string]string{"key": "k", "kind": "b", "refresh": "r", "token": "t"}, 1, []string{"refresh"}},
-		{map[string]string{"token": "t"}, 2, []string{"token"}},
+		{map[string]string{"key": "k", "kind": "ab", "token": "t"}, 0, []string{"client", "key", "org", "tenant"}},
+		{map[string]string{"key": "k", "kind": "ab", "user": "u"}, 0, []string{"client", "key", "tenant", "user"}},
+		{map[string]string{"key": "k", "kind": "b", "refresh": "r", "token": "t"}, 1, []string{"refresh", "tenant"}},
+		{map[string]string{"token": "t", "url": "https://x"}, 2, []string{"token"}},
 	} {
-		auth, err := p.SignIn(func(name string) (string, bool) { v, ok := test.set[name]; return v, ok })
+		lookup := p.Lookup(func(name string) (string, bool) { v, ok := test.set[name]; return v, ok })
+		auth, err := p.SignIn(lookup)
 		if err != nil || auth != &p.Auth[test.way] {
 			t.Errorf("%v: way %v: %v", test.set, auth, err)
 			continue
 		}
-		if diff := cmp.Diff(test.want, auth.Needs(&p)); diff != "" {
+		if diff := cmp.Diff(test.want, p.Needs(auth, lookup)); diff != "" {
 			t.Errorf("%v: %s", test.set, diff)
 		}
 	}

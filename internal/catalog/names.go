@@ -114,28 +114,53 @@ func (p *Product) SignIn(lookup func(name string) (string, bool)) (*Auth, error)
 	return nil, errors.New("the settings fit none of the ways to sign in")
 }
 
-// Needs are the settings without which the way to sign in cannot be gone, in
-// order of their names.
-func (a *Auth) Needs(p *Product) []string {
-	texts := []string{a.TokenURL, a.ClientID, a.ClientSecret, a.Token}
-	for _, text := range a.Params {
-		if _, whole := WholeName(text); !whole {
-			texts = append(texts, text)
+// Lookup gives the values of derived names beside those of the settings.
+func (p *Product) Lookup(setting func(name string) (string, bool)) func(name string) (string, bool) {
+	var lookup func(name string) (string, bool)
+	lookup = func(name string) (string, bool) {
+		cases, derived := p.Derived[name]
+		if !derived {
+			return setting(name)
+		}
+		value, err := cases.Choose(lookup, nil)
+		return value, err == nil
+	}
+	return lookup
+}
+
+// Needs are the settings without which there is no address to ask, or the way to
+// sign in cannot be gone, in order of their names; lookup as in SignIn.
+func (p *Product) Needs(a *Auth, lookup func(name string) (string, bool)) []string {
+	var needs []string
+	var add func(text string)
+	chosen := func(cases Cases) {
+		if i := slices.IndexFunc(cases, func(c Case) bool { return hold(c.If, lookup) }); i >= 0 {
+			add(cases[i].Value)
 		}
 	}
-	if a.JWT != nil {
-		texts = slices.AppendSeq(append(texts, a.JWT.Key), maps.Values(a.JWT.Claims))
-	}
-	if a.Rotates != "" {
-		texts = append(texts, "${"+a.Rotates+"}")
-	}
-	var needs []string
-	for _, text := range texts {
+	add = func(text string) {
 		parts, _ := Parts(text) // Load has checked it
 		for _, part := range parts {
 			if s, ok := p.Settings[part.Name]; ok && s.Default == "" {
 				needs = append(needs, part.Name)
 			}
+			chosen(p.Derived[part.Name])
+		}
+	}
+	chosen(p.BaseURL)
+	for _, text := range []string{a.TokenURL, a.ClientID, a.ClientSecret, a.Token} {
+		add(text)
+	}
+	for _, text := range a.Params {
+		// A setting alone is left out of the form where it has no value.
+		if name, whole := WholeName(text); !whole || name == a.Rotates || p.Derived[name] != nil {
+			add(text)
+		}
+	}
+	if a.JWT != nil {
+		add(a.JWT.Key)
+		for _, text := range a.JWT.Claims {
+			add(text)
 		}
 	}
 	slices.Sort(needs)

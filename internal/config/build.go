@@ -223,16 +223,12 @@ func (b *builder) signIn(at place, c *Connection) {
 		at.Mistake("%v; `trawl catalog show %s` lists the settings", err, c.Product.ID)
 		return
 	}
-	for _, name := range auth.Needs(c.Product) {
+	for _, name := range c.Product.Needs(auth, c.lookup(func(string) {})) {
 		setting := c.Product.Settings[name]
 		if value, _, _ := c.Settings.Get(name); setting.Required || value != "" {
 			continue
 		}
-		other := ""
-		if len(c.Product.Auth) > 1 {
-			other = ", or what another way to sign in needs"
-		}
-		at.at(name).Mistake("is missing; add it%s%s (%s)", example(name, setting), other, setting.About)
+		at.at(name).Mistake("is missing; add it%s (%s)", example(name, setting), setting.About)
 	}
 }
 

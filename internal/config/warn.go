@@ -89,19 +89,13 @@ func (c *Connection) SignIn() (*catalog.Auth, error) {
 }
 
 // lookup gives the values of settings and derived names, and tells note which
-// it was asked for.
-func (c *Connection) lookup(note func(name string)) func(name string) (string, bool) {
-	var lookup func(name string) (string, bool)
-	lookup = func(name string) (string, bool) {
+// settings were asked for.
+func (c *Connection) lookup(note func(setting string)) func(name string) (string, bool) {
+	return c.Product.Lookup(func(name string) (string, bool) {
 		note(name)
-		if cases, ok := c.Product.Derived[name]; ok {
-			value, err := cases.Choose(lookup, nil)
-			return value, err == nil
-		}
 		value, ok, err := c.Settings.Get(name)
 		return value, ok && err == nil
-	}
-	return lookup
+	})
 }
 
 // namesIn are the settings that cases may ask for, also by way of derived names.
