@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/config"
+	"github.com/trawlsec/trawl/internal/console"
 	"github.com/trawlsec/trawl/internal/ecs"
 	"github.com/trawlsec/trawl/internal/engine"
 	"github.com/trawlsec/trawl/internal/fetch"
@@ -32,6 +35,9 @@ type connectResult struct {
 // tenant has some.
 const connectWindow = 30 * 24 * time.Hour
 
+// connectStream is how far back a stream is asked for that begins at a time.
+const connectStream = time.Hour
+
 // A person waits for the answers, so there are few tries and no long ones.
 const (
 	connectTries   = 2
@@ -44,8 +50,10 @@ const (
 func (a *app) checkConnect(ctx context.Context, cfg *config.Config) ([]connectResult, bool) {
 	var results []connectResult
 	ok := true
+	kept := keptTokens{cfg: cfg}
+	defer kept.close()
 	for i := range cfg.Connections {
-		for _, r := range a.checkConnection(ctx, cfg.Connections[i]) {
+		for _, r := range a.checkConnection(ctx, cfg.Connections[i], &kept) {
 			ok = ok && r.OK
 			results = append(results, r)
 		}
@@ -53,11 +61,15 @@ func (a *app) checkConnect(ctx context.Context, cfg *config.Config) ([]connectRe
 	return results, ok
 }
 
-func (a *app) checkConnection(ctx context.Context, c config.Connection) []connectResult {
+func (a *app) checkConnection(ctx context.Context, c config.Connection, kept *keptTokens) []connectResult {
 	tell := func(format string, args ...any) {
 		if !a.quiet {
 			fmt.Fprintf(a.stderr, format+"\n", args...)
 		}
+	}
+	c.Feeds = slices.DeleteFunc(slices.Clone(c.Feeds), func(f config.Feed) bool { return !f.Pull })
+	if len(c.Feeds) == 0 {
+		return nil // nobody is asked
 	}
 	results := make([]connectResult, len(c.Feeds))
 	for i, f := range c.Feeds {
@@ -65,7 +77,11 @@ func (a *app) checkConnection(ctx context.Context, c config.Connection) []connec
 	}
 	tell("%s: signing in", c.Name)
 	c.HTTP.Timeout = min(c.HTTP.Timeout, connectTimeout)
-	client, err := engine.NewClient(&c, fetch.Options{Logger: slog.New(slog.DiscardHandler), UserAgent: userAgent(), Tries: connectTries})
+	var client *fetch.Client
+	vault, err := kept.of(ctx, &c)
+	if err == nil {
+		client, err = engine.NewClient(&c, fetch.Options{Logger: slog.New(slog.DiscardHandler), UserAgent: userAgent(), Tries: connectTries, Vault: vault})
+	}
 	var endpoint string
 	if err == nil {
 		defer client.Close()
@@ -83,7 +99,11 @@ func (a *app) checkConnection(ctx context.Context, c config.Connection) []connec
 		}
 		tell("%s: reading", r.Feed)
 		r.OK = true
-		if err := readSome(ctx, client, &c.Feeds[i], r); err != nil {
+		err := readSome(ctx, client, &c.Feeds[i], r)
+		if err == nil {
+			err = readStream(ctx, client, &c.Feeds[i])
+		}
+		if err != nil {
 			r.fail(err)
 		}
 	}
@@ -95,6 +115,8 @@ func (r *connectResult) fail(err error) {
 	var answer *fetch.Error
 	var catalogue *catalogueError
 	switch {
+	case errors.Is(err, errRunning):
+		r.Advice = "`trawl status` says how it fares; to sign in from here, stop it first"
 	case errors.As(err, &answer):
 		short := *answer
 		short.Advice = ""
@@ -146,7 +168,7 @@ func readSome(ctx context.Context, client *fetch.Client, f *config.Feed, r *conn
 		return &catalogueError{fmt.Sprintf("the record has no time at %s (record.time of %s)", strings.Join(source.Record.Time, " or "), source.FullName())}
 	}
 	if first.More && first.Cursor == nil {
-		return &catalogueError{fmt.Sprintf("the API has more pages, but no cursor stands at %q (paging.cursor of %s)", source.Paging.Cursor, source.FullName())}
+		return &catalogueError{"the API has more pages, but no cursor stands " + atNext(source)}
 	}
 	if first.More {
 		request.Cursor = first.Cursor
@@ -160,10 +182,80 @@ func readSome(ctx context.Context, client *fetch.Client, f *config.Feed, r *conn
 	request.Size = 2
 	both, err := client.Page(ctx, request)
 	if err == nil && len(first.Records) == 1 && len(both.Records) > 1 {
-		err = &catalogueError{fmt.Sprintf("a page that is full is taken for the last one: nothing says that there are more at %q (paging.more) and %q (paging.cursor of %s)",
-			source.Paging.More, source.Paging.Cursor, source.FullName())}
+		err = &catalogueError{fmt.Sprintf("a page that is full is taken for the last one: nothing says that there are more at %q (paging.more) and %s",
+			source.Paging.More, atNext(source))}
 	}
 	return err
+}
+
+// readStream asks a source's stream for a position, and then by that position.
+func readStream(ctx context.Context, client *fetch.Client, f *config.Feed) error {
+	if f.Source.Stream == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	request := fetch.Request{Source: f.Source, Stream: true, Since: time.Now().Add(-connectStream), Size: 1, Filter: f.Filter}
+	page, err := client.Page(ctx, request)
+	if err == nil && page.Cursor == nil {
+		err = &catalogueError{"the stream gives no position " + atNext(f.Source)}
+	}
+	if err == nil {
+		request.Cursor = page.Cursor
+		_, err = client.Page(ctx, request)
+	}
+	return err
+}
+
+// atNext says where an answer should have what the next page is asked for by.
+func atNext(s *catalog.Source) string {
+	switch {
+	case s.Paging.Link != "":
+		return fmt.Sprintf("in its Link header as %q (paging.link of %s)", s.Paging.Link, s.FullName())
+	case s.Paging.NextURL != "":
+		return fmt.Sprintf("at %q (paging.next_url of %s)", s.Paging.NextURL, s.FullName())
+	}
+	return fmt.Sprintf("at %q (paging.cursor of %s)", s.Paging.Cursor, s.FullName())
+}
+
+// errRunning says that the refresh token is in another process's hands.
+var errRunning = errors.New("its refresh token may be good for one sign-in only, and a trawl is running that has it")
+
+// keptTokens opens the log where a connection's refresh token may be replaced:
+// the one that follows has to be kept.
+type keptTokens struct {
+	cfg    *config.Config
+	vaults *engine.Vaults // nil: not opened
+}
+
+// of is a connection's vault; nil: it needs none. The error is errRunning while
+// a trawl runs.
+func (k *keptTokens) of(ctx context.Context, c *config.Connection) (fetch.Vault, error) {
+	auth, err := c.SignIn()
+	if err != nil || auth.Rotates == "" {
+		return nil, err
+	}
+	deadline := time.Now().Add(lockPatience)
+	for k.vaults == nil {
+		if _, err := console.Dial(ctx, k.cfg.DataDir); err == nil {
+			return nil, errRunning
+		}
+		k.vaults, err = engine.OpenVaults(ctx, k.cfg, slog.New(slog.DiscardHandler))
+		err = busy(err, k.cfg.DataDir)
+		if err != nil && (!errors.As(err, new(*busyError)) || time.Now().After(deadline)) {
+			return nil, err
+		}
+		if err != nil {
+			pause(ctx, lockRetry)
+		}
+	}
+	return k.vaults.Of(c.Name), nil
+}
+
+func (k *keptTokens) close() {
+	if k.vaults != nil {
+		_ = k.vaults.Close()
+	}
 }
 
 // writeConnect prints the results as a table, and under it what to do.

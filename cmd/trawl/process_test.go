@@ -48,28 +48,40 @@ func (s *spoken) String() string {
 // the test ends, if it has not ended before.
 func (s *scenario) start(stdout io.Writer, args ...string) *process {
 	s.t.Helper()
-	p := &process{t: s.t, cmd: exec.Command(os.Args[0], append(args, "-c", s.path("trawl.yaml"))...), ended: make(chan struct{})}
+	var p *process
+	s.t.Cleanup(func() { // after the process has ended
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if p != nil {
+			s.said.WriteString(p.said.String())
+		}
+	})
+	p = startTrawl(s.t, stdout, append(args, "-c", s.path("trawl.yaml"))...)
+	return p
+}
+
+// startTrawl runs the command as a process of its own.
+func startTrawl(t *testing.T, stdout io.Writer, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), beTrawl+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = stdout, &p.said
 	if stdout == nil {
 		p.cmd.Stdout = &p.said
 	}
 	if err := p.cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	go func() {
 		defer close(p.ended)
 		_ = p.cmd.Wait() // the status says it
 		p.status = p.cmd.ProcessState.ExitCode()
 	}()
-	s.t.Cleanup(func() {
+	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.ended
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.said.WriteString(p.said.String())
-		if s.t.Failed() {
-			s.t.Logf("trawl %s said:\n%s", strings.Join(args, " "), p.said.String())
+		if t.Failed() {
+			t.Logf("trawl %s said:\n%s", strings.Join(args, " "), p.said.String())
 		}
 	})
 	return p
