@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -195,9 +196,40 @@ func (a *app) showProduct(p *catalog.Product) error {
 		settings.add(name, settingType(s), def, s.About)
 	}
 	settings.write(a.stdout)
-	fmt.Fprintf(a.stdout, "\nat most %g requests a second, %d at once, unless rate_limit says otherwise\n", p.Rate.PerSecond, p.Rate.Burst)
+	fmt.Fprintln(a.stdout)
+	for i := range p.Auth {
+		fmt.Fprintf(a.stdout, "signs in with %s\n", signInWords(p.Auth[i]))
+	}
+	fmt.Fprintf(a.stdout, "at most %g requests a second, %d at once, unless rate_limit says otherwise\n", p.Rate.PerSecond, p.Rate.Burst)
 	writeLinks(a.stdout, p.Links)
 	return nil
+}
+
+// signInWords says how a way to sign in goes, and when it is taken.
+func signInWords(a catalog.Auth) string {
+	words := "a token"
+	if a.Type == "oauth2" {
+		grant := cmp.Or(a.Params["grant_type"], "client_credentials")
+		words = "OAuth 2: " + grant[strings.LastIndexByte(grant, ':')+1:]
+		if a.JWT != nil {
+			words += ", with a signed assertion"
+		}
+		if a.Rotates != "" {
+			words += ", where an answer may replace " + a.Rotates
+		}
+	}
+	var when []string
+	for _, name := range slices.Sorted(maps.Keys(a.If)) {
+		if glob := a.If[name]; glob == "?*" {
+			when = append(when, name+" is set")
+		} else {
+			when = append(when, name+" is "+glob)
+		}
+	}
+	if len(when) > 0 {
+		words += "; if " + strings.Join(when, " and ")
+	}
+	return words
 }
 
 func settingType(s catalog.Setting) string {
@@ -236,7 +268,10 @@ func (a *app) showSource(s *catalog.Source) error {
 		}
 		fact("read whole", "every %v%s; what is gone then is told", whole.Every, by)
 	}
-	fact("pages", "%d records each (%d at most)%s", s.Paging.Size, s.Paging.MaxSize, pageCap(s.Paging))
+	if s.Stream != nil {
+		fact("follows", "%s", streamWords(s.Stream))
+	}
+	fact("pages", "%d records each (%d at most)%s%s", s.Paging.Size, s.Paging.MaxSize, pageWay(s.Paging), pageCap(s.Paging))
 	fact("record", "id %s, time %s", strings.Join(s.Record.ID, " or "), strings.Join(s.Record.Time, " or "))
 	for _, documented := range [][2]string{{"retention", s.Facts.Retention}, {"latency", s.Facts.Latency}, {"licensing", s.Facts.Licensing}} {
 		if documented[1] != "" {
@@ -262,6 +297,29 @@ func revisits(w catalog.Window) string {
 		ages[i] = age.String()
 	}
 	return ", and what is " + strings.Join(ages, " and ") + " old"
+}
+
+func streamWords(s *catalog.Stream) string {
+	words := "new records by a position that the API gives; what is older by time"
+	if s.Keeps > 0 {
+		words += fmt.Sprintf(", as it is after %v without a reading", s.Keeps)
+	}
+	return words
+}
+
+// pageWay says how the next page is asked for.
+func pageWay(p catalog.Paging) string {
+	switch {
+	case p.Link != "":
+		return ", the next by the Link header"
+	case p.NextURL != "":
+		return ", the next by the URL at " + p.NextURL
+	case p.Offset:
+		return ", the next by how many there were"
+	case p.Cursor != "":
+		return ", the next by the cursor at " + p.Cursor
+	}
+	return ""
 }
 
 func pageCap(p catalog.Paging) string {
