@@ -5,10 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/ecs"
+	"github.com/trawlsec/trawl/internal/emm"
 	"github.com/trawlsec/trawl/internal/jsonscan"
 )
 
@@ -82,4 +84,67 @@ func has(t *testing.T, record []byte, paths catalog.Paths) bool {
 		p.Each(record, func([]byte) bool { found = true; return false })
 	}
 	return found
+}
+
+// placeByName is the longest category_event_type that a file's name begins with,
+// "" for none. One file leaves the word security out.
+func placeByName(name string) string {
+	if strings.HasPrefix(name, "system_audit_update_configuration") {
+		return "system_audit_update_security_configuration"
+	}
+	var longest string
+	for _, e := range emm.Matrix().EventTypes {
+		for _, c := range e.Categories {
+			if place := c + "_" + e.Key; strings.HasPrefix(name, place) && len(place) > len(longest) {
+				longest = place
+			}
+		}
+	}
+	return longest
+}
+
+// Samples whose names begin with a place in the matrix have it, and so have the
+// examples of the public matrix where they lie beside the repository.
+func TestPlacesByName(t *testing.T) {
+	t.Parallel()
+	places := 0
+	for _, product := range load(t).Products() {
+		for _, source := range product.SourceList() {
+			if source.Matrix == nil {
+				continue
+			}
+			m, err := ecs.Compile(source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var files []string
+			for _, pattern := range []string{
+				filepath.Join(product.ID, "testdata", source.ID, "*.json"),
+				filepath.Join("../../shared/emm/products", product.ID, "event_examples/*.json"),
+			} {
+				found, err := filepath.Glob(pattern)
+				if err != nil {
+					t.Fatal(err)
+				}
+				files = append(files, found...)
+			}
+			for _, file := range files {
+				want := placeByName(filepath.Base(file))
+				if want == "" || strings.HasSuffix(file, ".expected.json") {
+					continue
+				}
+				places++
+				record, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := eventOf(t, m, record); got != want {
+					t.Errorf("%s is %q, want %q", file, got, want)
+				}
+			}
+		}
+	}
+	if places < 50 {
+		t.Errorf("only %d samples have a place by their names", places)
+	}
 }
