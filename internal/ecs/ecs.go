@@ -71,6 +71,8 @@ type Mapper struct {
 
 	spans, keySpans int // paths of plan and of keys
 	gathers         int // fields whose values related.* gathers
+
+	gone *Mapper // of what says that a record is gone; nil for a log
 }
 
 // Meta is what is known of a record beside itself. Zero values leave their
@@ -104,13 +106,18 @@ func Compile(src *catalog.Source, opts ...Option) (*Mapper, error) {
 	for _, o := range opts {
 		o(&b)
 	}
-	return b.build()
+	m, err := b.build()
+	if err == nil && src.Kind == "state" {
+		m.gone, err = compileGone(src)
+	}
+	return m, err
 }
 
 // Append appends the document of a record to dst: one JSON object on one line,
 // without its end. The record should be a JSON object, but whatever it is becomes a
 // document.
 func (m *Mapper) Append(dst, record []byte, meta Meta) []byte {
+	m = m.of(record)
 	st := m.state()
 	st.begin(record, meta)
 	dst = append(dst, '{')
@@ -130,6 +137,9 @@ func (m *Mapper) KeyPlan() *jsonscan.Plan { return m.keys }
 // KeyOf is Key for a record that KeyPlan has scanned already, with what it has
 // found there; nil: it has not.
 func (m *Mapper) KeyOf(record []byte, found [][]byte) Key {
+	if found == nil {
+		m = m.of(record)
+	}
 	st := m.state()
 	out := st.out[:m.keySpans]
 	if found != nil {

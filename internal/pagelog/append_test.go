@@ -263,7 +263,8 @@ func TestCancelledBefore(t *testing.T) {
 	})
 }
 
-// TestDiskNearlyFull keeps a reserve: pages are refused, state is not.
+// TestDiskNearlyFull keeps a reserve: pages and large entries are refused,
+// positions and leases are not.
 func TestDiskNearlyFull(t *testing.T) {
 	t.Parallel()
 	l := open(t, t.TempDir())
@@ -275,7 +276,16 @@ func TestDiskNearlyFull(t *testing.T) {
 	if _, err := l.PutState(t.Context(), "k", nil, 0); err != nil {
 		t.Error(err)
 	}
+	if _, err := l.PutState(t.Context(), "large", make([]byte, smallState+1), 0); !errors.Is(err, ErrFull) {
+		t.Errorf("%v", err)
+	}
 	l.free = freeSpace
+	if _, err := l.PutState(t.Context(), "large", make([]byte, MaxState), 0); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.PutState(t.Context(), "larger", make([]byte, MaxState+1), 0); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("%v", err)
+	}
 	appendPages(t, l, audit, Live, 2, 2, after)
 }
 

@@ -1,6 +1,7 @@
 package pagelog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ type cursor struct {
 	l       *Log
 	filter  string // "" is every subject
 	headers bool   // without bodies
+	batch   int    // messages fetched at once by each; 0: many
 	next    uint64 // the first sequence still wanted
 
 	consumer jetstream.Consumer
@@ -167,7 +169,7 @@ func (c *cursor) each(ctx context.Context, upTo uint64, yield func(message) erro
 		if c.pending == 0 || c.next > upTo {
 			return nil
 		}
-		batch, err := c.fetch(ctx, 256)
+		batch, err := c.fetch(ctx, cmp.Or(c.batch, 256))
 		if err != nil {
 			return err
 		}
@@ -218,7 +220,7 @@ func (l *Log) Headers(ctx context.Context, f Feed, yield func(Page) error) error
 	}
 	var theirs error
 	seen := chain{}
-	c := &cursor{l: l, headers: true, filter: "pages." + escape(f.Connection, false) + "." + escape(f.Source, false) + ".*"}
+	c := &cursor{l: l, headers: true, filter: feedFilter(f)}
 	err := c.each(ctx, ^uint64(0), func(m message) error {
 		p, err := l.decode(m.Subject(), m.Headers(), m.seq)
 		if err != nil {
@@ -234,6 +236,43 @@ func (l *Log) Headers(ctx context.Context, f Feed, yield func(Page) error) error
 		return fmt.Errorf("read headers of %s: %w", f, err)
 	}
 	return err
+}
+
+// Pages yields the pages of a feed behind a sequence, oldest first, all lanes,
+// with their records, which are the callee's. An error of yield ends it and is
+// returned as it is.
+func (l *Log) Pages(ctx context.Context, f Feed, after uint64, yield func(Page) error) error {
+	if err := checkFeed(f); err != nil {
+		return err
+	}
+	var theirs error
+	c := &cursor{l: l, batch: aheadMessages, filter: feedFilter(f), next: after + 1}
+	err := c.each(ctx, ^uint64(0), func(m message) error {
+		p, err := l.decode(m.Subject(), m.Headers(), m.seq)
+		if err != nil {
+			return err
+		}
+		body := m.Data()
+		if len(p.parts) > 0 {
+			if body, err = l.joinParts(ctx, p); err != nil {
+				return err
+			}
+		}
+		if err := p.readBody(body); err != nil {
+			return &DamagedError{Path: l.path, Seq: p.Seq, Problem: fmt.Sprintf("page of %s %s", p.Feed, p.Lane), Err: err}
+		}
+		theirs = yield(p.Page)
+		return theirs
+	})
+	if err != nil && theirs == nil {
+		return fmt.Errorf("read pages of %s: %w", f, err)
+	}
+	return err
+}
+
+// feedFilter are the subjects of a feed's pages.
+func feedFilter(f Feed) string {
+	return "pages." + escape(f.Connection, false) + "." + escape(f.Source, false) + ".*"
 }
 
 // verifyPages reads the headers of all pages: each must be readable, its

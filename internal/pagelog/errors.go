@@ -20,7 +20,8 @@ var (
 	// ErrBroken: the log's disk refused a write. The embedded server does not
 	// recover from that: once the disk works, the log is to be opened anew.
 	ErrBroken = errors.New("log cannot be written")
-	// ErrTooLarge: the page is beyond MaxRecords, MaxPosition or MaxPageSize.
+	// ErrTooLarge: the page is beyond MaxRecords, MaxPosition or MaxPageSize, or
+	// the entry beyond MaxState.
 	// Cut it into several pages, all but the last with the position before it.
 	ErrTooLarge = errors.New("page is too large")
 	// ErrUnknown: the log did not answer in time, so the write may be in it or

@@ -14,12 +14,13 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Limits of one page. Headers of a JetStream message may take 64 KiB, and the
+// Limits of one page, and of one entry. Headers of a JetStream message may take 64 KiB, and the
 // position and the hashes are headers.
 const (
 	MaxRecords  = 4096      // records
 	MaxPosition = 16 << 10  // bytes of Position
 	MaxPageSize = 128 << 20 // bytes of all records together, uncompressed
+	MaxState    = 512 << 10 // bytes of an entry of the state
 )
 
 // Feed names a source of a connection.
@@ -38,6 +39,7 @@ const (
 	Revisit  Lane = "revisit"
 	Backfill Lane = "backfill"
 	Push     Lane = "push" // of records that nobody asked the product for: it sent them, or they were imported
+	Snapshot Lane = "snapshot"
 )
 
 // Page is what is committed at once: new records of one answer of an API, and
@@ -53,6 +55,7 @@ type Page struct {
 	FirstTime    time.Time
 	LastTime     time.Time // earliest and latest time of the records
 	Counts       Counts
+	Gone         bool // the records are not of the product, but say which of its records are gone
 
 	// Set when read.
 	Seq    uint64    // the page's sequence in the log
@@ -75,6 +78,7 @@ const (
 	hdrSize     = "Trawl-Size"     // bytes of the body before compression
 	hdrHashes   = "Trawl-Hashes"   // 8 bytes each, little endian, base64
 	hdrParts    = "Trawl-Parts"    // sequences of the body's parts, if it was cut
+	hdrGone     = "Trawl-Gone"     // "1" where the records say what is gone
 )
 
 const format = "1"
@@ -94,10 +98,10 @@ func checkFeed(f Feed) error {
 
 func checkLane(lane Lane) error {
 	switch lane {
-	case Live, Revisit, Backfill, Push:
+	case Live, Revisit, Backfill, Push, Snapshot:
 		return nil
 	}
-	return fmt.Errorf("lane %q is not one of live, revisit, backfill, push", lane)
+	return fmt.Errorf("lane %q is not one of live, revisit, backfill, push, snapshot", lane)
 }
 
 // parseSubject is the inverse of subject.
@@ -215,6 +219,9 @@ func (p *Page) header() nats.Header {
 	if len(p.Position) > 0 {
 		h[hdrPosition] = []string{string(p.Position)}
 	}
+	if p.Gone {
+		h[hdrGone] = []string{"1"}
+	}
 	return h
 }
 
@@ -239,6 +246,7 @@ func parseHeader(subj string, h nats.Header) (*stored, error) {
 		return nil, fmt.Errorf("page format %q is not known to this version of Trawl", v)
 	}
 	s := &stored{id: get(hdrID)}
+	s.Gone = get(hdrGone) == "1"
 	kind, feed, lane, err := parseSubject(subj)
 	if err != nil {
 		return nil, err

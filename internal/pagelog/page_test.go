@@ -49,6 +49,7 @@ func TestPageCodec(t *testing.T) {
 		"extreme hash":    func(p *Page) { p.Hashes[0] = math.MaxUint64 },
 		"big counts":      func(p *Page) { p.Counts = Counts{math.MaxInt, math.MaxInt, math.MaxInt} },
 		"odd names":       func(p *Page) { p.Feed = Feed{Connection: "a.b *>\t=ü/", Source: "."} },
+		"gone":            func(p *Page) { p.Lane, p.Gone = Snapshot, true },
 		"most records": func(p *Page) {
 			p.Records, p.Hashes = make([][]byte, MaxRecords), make([]uint64, MaxRecords)
 			p.Position = []byte(`"` + strings.Repeat("x", MaxPosition-2) + `"`)

@@ -303,6 +303,16 @@ func TestHeadersOfOneFeed(t *testing.T) {
 				string(got[0].Position) != fmt.Sprintf(`{"page":%d}`, i) {
 				t.Errorf("%v: %+v", f, got)
 			}
+			var whole []Page
+			if err := l.Pages(t.Context(), f, 0, func(p Page) error { whole = append(whole, p); return nil }); err != nil || len(whole) != 2 {
+				t.Fatalf("%v: %d pages, %v", f, len(whole), err)
+			}
+			samePage(t, whole[0], page(f, Live, i, 3, 100), false)
+			var behind []Page
+			if err := l.Pages(t.Context(), f, whole[0].Seq, func(p Page) error { behind = append(behind, p); return nil }); err != nil || len(behind) != 1 {
+				t.Fatalf("%v: %d pages behind the first, %v", f, len(behind), err)
+			}
+			samePage(t, behind[0], page(f, Revisit, 100+i, 3, 100), false)
 			if last, ok, err := l.Last(t.Context(), f, Revisit); !ok || err != nil || last.Feed != f {
 				t.Errorf("%v: %+v, %v, %v", f, last, ok, err)
 			}
@@ -314,6 +324,30 @@ func TestHeadersOfOneFeed(t *testing.T) {
 		n := 0
 		if err := l.Headers(t.Context(), odd[0], func(Page) error { n++; return stop }); err != stop || n != 1 {
 			t.Errorf("%d, %v", n, err)
+		}
+		if err := l.Pages(t.Context(), odd[0], 0, func(Page) error { n++; return stop }); err != stop || n != 2 {
+			t.Errorf("%d, %v", n, err)
+		}
+	})
+}
+
+// TestPagesInParts: a page that was cut comes whole.
+func TestPagesInParts(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, o Options) {
+		l := openWith(t, o)
+		large := noise(40, 100_000)
+		if _, err := l.Append(t.Context(), large, 0); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		err := l.Pages(t.Context(), audit, 0, func(p Page) error {
+			n++
+			samePage(t, p, large, false)
+			return nil
+		})
+		if n != 1 || err != nil {
+			t.Errorf("%d pages, %v", n, err)
 		}
 	})
 }

@@ -19,6 +19,10 @@ const (
 
 	// hdrPages is, on an entry, the highest page sequence its writer knew.
 	hdrPages = "Trawl-Pages"
+
+	// smallState are bytes of an entry that may be written into what pages leave
+	// free of the disk: positions and leases are.
+	smallState = 64 << 10
 )
 
 // State returns an entry and its revision; revision 0 says there is none. The
@@ -43,7 +47,8 @@ func (l *Log) entry(ctx context.Context, key string) (*jetstream.RawStreamMsg, e
 
 // PutState writes an entry if its revision is still rev (0: if there is none)
 // and returns the new revision; when it returns without error the entry is on
-// disk. The error is ErrConflict, and then nothing was written, or ErrUnknown.
+// disk. The error is ErrConflict, ErrTooLarge (beyond MaxState) or, for an entry
+// that is not small, ErrFull, and then nothing was written, or ErrUnknown.
 func (l *Log) PutState(ctx context.Context, key string, data []byte, rev uint64) (uint64, error) {
 	next, err := l.putState(ctx, key, data, rev)
 	if err != nil {
@@ -55,6 +60,14 @@ func (l *Log) PutState(ctx context.Context, key string, data []byte, rev uint64)
 func (l *Log) putState(ctx context.Context, key string, data []byte, rev uint64) (uint64, error) {
 	if err := checkKey(key); err != nil {
 		return 0, err
+	}
+	if len(data) > MaxState {
+		return 0, fmt.Errorf("%d bytes: %w", len(data), ErrTooLarge)
+	}
+	if len(data) > smallState {
+		if err := l.room(len(data)); err != nil {
+			return 0, err
+		}
 	}
 	msg := nats.NewMsg(statePrefix + escape(key, true))
 	msg.Data = data

@@ -105,11 +105,8 @@ func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []by
 	if last != after {
 		return 0, ErrFenced
 	}
-	// The server would take a full disk for a broken one.
-	if free, err := l.free(l.path); err != nil {
+	if err := l.room(len(body)); err != nil {
 		return 0, err
-	} else if free < uint64(len(body))+diskReserve {
-		return 0, fmt.Errorf("%d bytes left on the disk: %w", free, ErrFull)
 	}
 	put := func(msg *nats.Msg) (seq uint64, err error) {
 		if seq, err = l.publish(ctx, l.pages, msg, jetstream.WithExpectLastSequence(t.last)); err == nil {
@@ -122,6 +119,19 @@ func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []by
 		t.lasts[msg.Subject] = seq
 	}
 	return seq, err
+}
+
+// room returns ErrFull where an embedded log's disk has no room for n bytes and
+// the reserve: the server would take a full disk for a broken one.
+func (l *Log) room(n int) error {
+	if l.free == nil {
+		return nil
+	}
+	free, err := l.free(l.path)
+	if err == nil && free < uint64(n)+diskReserve {
+		err = fmt.Errorf("%d bytes left on the disk: %w", free, ErrFull)
+	}
+	return err
 }
 
 // leave leaves everything up to seq, a page kept in parts, to the server.
