@@ -59,6 +59,9 @@ const longestChunk = 24 * time.Hour
 // The returned time is where it really begins: not before what the product
 // keeps.
 func (f *Feed) StartBackfill(ctx context.Context, since, until time.Time, concurrency int) (time.Time, error) {
+	if f.opts.Source.OnlyWhole() {
+		return since, fmt.Errorf("backfill feed %s: %w", f.opts.Feed, errOnlyWhole)
+	}
 	since, until = since.UTC().Truncate(time.Microsecond), until.UTC().Truncate(time.Microsecond)
 	if r := f.opts.Source.Window.Retention.Std(); r > 0 {
 		if oldest := f.now().UTC().Add(-r).Truncate(time.Second); since.Before(oldest) {

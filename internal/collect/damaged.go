@@ -20,7 +20,7 @@ func ResetDamaged(ctx context.Context, log Log, feed pagelog.Feed) error {
 		state.Position.ForgetTo = max(state.Position.ForgetTo, p.Seq)
 		return nil
 	})
-	for _, name := range []pagelog.Lane{pagelog.Live, pagelog.Revisit, pagelog.Backfill, pagelog.Push} {
+	for _, name := range []pagelog.Lane{pagelog.Live, pagelog.Revisit, pagelog.Backfill, pagelog.Push, pagelog.Snapshot} {
 		if err != nil {
 			break
 		}

@@ -191,6 +191,15 @@ func (l *memoryLog) Headers(_ context.Context, f pagelog.Feed, yield func(pagelo
 	return nil
 }
 
+func (l *memoryLog) Pages(ctx context.Context, f pagelog.Feed, after uint64, yield func(pagelog.Page) error) error {
+	return l.Headers(ctx, f, func(p pagelog.Page) error {
+		if p.Seq <= after {
+			return nil
+		}
+		return yield(p)
+	})
+}
+
 func (l *memoryLog) State(_ context.Context, key string) ([]byte, uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -28,6 +28,7 @@ type Log interface {
 	Append(ctx context.Context, p pagelog.Page, after uint64) (uint64, error)
 	Last(ctx context.Context, f pagelog.Feed, l pagelog.Lane) (pagelog.Page, bool, error)
 	Headers(ctx context.Context, f pagelog.Feed, yield func(pagelog.Page) error) error
+	Pages(ctx context.Context, f pagelog.Feed, after uint64, yield func(pagelog.Page) error) error
 	State(ctx context.Context, key string) ([]byte, uint64, error)
 	PutState(ctx context.Context, key string, data []byte, rev uint64) (uint64, error)
 }
@@ -49,6 +50,7 @@ type Options struct {
 	Interval time.Duration
 	Overlap  time.Duration
 	Revisit  []time.Duration // ages at which windows are read again
+	Snapshot time.Duration   // between two whole readings, of a source that has them; 0: there are none
 	PageSize int
 	MaxAge   time.Duration // how long the log keeps pages, and so tells duplicates; 0: for ever
 	Filter   map[string]any
@@ -68,19 +70,23 @@ type Feed struct {
 	commands chan command
 	woken    chan struct{} // a backfill was started
 
+	wholeWoken chan struct{} // a whole reading may be due
+
 	running chan struct{} // holds one element of whoever moves the feed: Run, Once, or Do while neither runs
 	waiting atomic.Int32  // commands that Run has not taken yet
 	lanes                 // each with a position of its own
 	paused  atomic.Bool
 	forget  atomic.Uint64 // pages up to this sequence do not count as seen; see Position.ForgetTo
 
-	round round           // of the live lane; Run's or Once's goroutine only
+	round round           // of the main lane; Run's or Once's goroutine only
 	lags  []time.Duration // at the beginnings of the last rounds; likewise
 
-	commit sync.Mutex // held from telling a page's new records until they are written; guards known, read and unsure
-	known  ids        // records in the log
-	read   time.Time  // when known was last read from the log
-	unsure bool       // the log may hold a page of any lane that known lacks, because its write was not answered
+	commit   sync.Mutex // held from telling a page's new records until they are written; guards what follows
+	known    ids        // records in the log
+	read     time.Time  // when known was last read from the log
+	unsure   bool       // the log may hold a page of any lane that known lacks, because its write was not answered
+	whole    *reading   // the whole reading under way; nil also until it is read from the log
+	unlisted unlisted
 
 	mu        sync.Mutex // guards what follows
 	status    Status
@@ -89,18 +95,37 @@ type Feed struct {
 	habits    Habits
 	runs      []Run
 	runBegan  time.Time // of the run under way
-	counted   Counts    // of the live lane, when it began
+	counted   Counts    // of the main lane, when it began
 	interrupt func()    // gives up the page in hand; nil: there is none
 	created   time.Time // when the feed was first read, and
 	floor     time.Time // where it began
 	full      int       // lanes that wait for room in the log
 	unfull    fault     // the state and reason that the feed goes back to when none does
+
+	wholeTrouble string // why the last try of a whole reading failed
 }
 
 // lanes are the ways in which a feed is read.
-type lanes struct{ live, revisit, backfill, push *lane }
+type lanes struct {
+	live, revisit, backfill, push *lane
+	snapshot                      *lane // nil: it is never read whole
+}
 
-func (l lanes) all() []*lane { return []*lane{l.live, l.revisit, l.backfill, l.push} }
+func (l lanes) all() []*lane {
+	all := []*lane{l.live, l.revisit, l.backfill, l.push}
+	if l.snapshot != nil {
+		all = append(all, l.snapshot)
+	}
+	return all
+}
+
+// main is the lane that brings what is new.
+func (f *Feed) main() *lane {
+	if f.opts.Source.OnlyWhole() {
+		return f.snapshot
+	}
+	return f.live
+}
 
 type command struct {
 	change func(*Feed) error
@@ -115,14 +140,22 @@ func Open(ctx context.Context, opts Options) (*Feed, error) {
 		now:      opts.Now,
 		commands: make(chan command),
 		woken:    make(chan struct{}, 1),
-		running:  make(chan struct{}, 1),
-		known:    ids{},
-		counts:   map[pagelog.Lane]Counts{},
+
+		wholeWoken: make(chan struct{}, 1),
+
+		running: make(chan struct{}, 1),
+		known:   ids{},
+		counts:  map[pagelog.Lane]Counts{},
 	}
 	if f.now == nil {
 		f.now = time.Now
 	}
-	f.lanes = lanes{newLane(f, pagelog.Live), newLane(f, pagelog.Revisit), newLane(f, pagelog.Backfill), newLane(f, pagelog.Push)}
+	f.lanes = lanes{
+		live: newLane(f, pagelog.Live), revisit: newLane(f, pagelog.Revisit), backfill: newLane(f, pagelog.Backfill), push: newLane(f, pagelog.Push),
+	}
+	if opts.Snapshot > 0 && opts.Source.Snapshot != nil {
+		f.snapshot = newLane(f, pagelog.Snapshot)
+	}
 	for _, l := range f.all() {
 		if err := l.load(ctx); err != nil {
 			return nil, err
@@ -132,7 +165,7 @@ func Open(ctx context.Context, opts Options) (*Feed, error) {
 		return nil, err
 	}
 	f.lateness, f.habits, f.runs = f.live.saved.Lateness, f.live.saved.Habits, f.live.saved.Runs
-	f.counted, f.status.Runs = f.live.pos.Counts, f.runs
+	f.counted, f.status.Runs = f.main().pos.Counts, f.runs
 	f.compareSettings()
 	for _, l := range f.all() {
 		l.publish()
@@ -197,17 +230,19 @@ func (f *Feed) freshIDs(ctx context.Context) error {
 }
 
 // Run reads the feed until ctx ends: a round at each interval, and beside it
-// the revisits that are due. It returns nil then, and an error only when the
+// the revisits and whole readings that are due. It returns nil then, and an error only when the
 // feed can't go on (see [Stopped]).
 func (f *Feed) Run(ctx context.Context) error {
 	f.running <- struct{}{}
 	defer f.stopped()
+	defer f.flush(context.WithoutCancel(ctx), 1)
 	ctx, cancel := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer cancel()
 	beside.Go(func() { f.runRevisits(ctx) })
 	beside.Go(func() { f.runBackfills(ctx) })
+	beside.Go(func() { f.runSnapshots(ctx) })
 	failures := 0
 	for {
 		page, done := f.interruptible(ctx)
@@ -259,12 +294,15 @@ func (f *Feed) interruptible(ctx context.Context) (page context.Context, done co
 	}
 }
 
-// advance does the next thing to do in the live lane and says how long to wait
+// advance does the next thing to do in the main lane and says how long to wait
 // before the one after it.
 func (f *Feed) advance(ctx context.Context) (wait time.Duration, err error) {
 	if f.paused.Load() {
 		f.setState(StatePaused, pausedReason)
 		return forever, nil
+	}
+	if f.opts.Source.OnlyWhole() {
+		return f.advanceWhole(ctx)
 	}
 	at, reading := f.live.next()
 	if !reading {
@@ -296,8 +334,8 @@ func (f *Feed) began() time.Time {
 	return f.live.began
 }
 
-// Once brings the feed up to the present, does the revisits that are due, and
-// returns: nil when everything up to the moment of the call was read, else why
+// Once brings the feed up to the present, does the revisits and whole readings
+// that are due, and returns: nil when everything up to the moment of the call was read, else why
 // not.
 func (f *Feed) Once(ctx context.Context) error {
 	f.running <- struct{}{}
@@ -305,6 +343,8 @@ func (f *Feed) Once(ctx context.Context) error {
 	if f.paused.Load() {
 		return nil
 	}
+	f.flush(ctx, 1)
+	defer f.flush(context.WithoutCancel(ctx), 1)
 	err := f.once(ctx)
 	if err != nil && ctx.Err() == nil {
 		f.setError(err)
@@ -317,6 +357,9 @@ func (f *Feed) Once(ctx context.Context) error {
 }
 
 func (f *Feed) once(ctx context.Context) error {
+	if f.opts.Source.OnlyWhole() {
+		return f.onceWhole(ctx)
+	}
 	target := f.now()
 	planned := false // a round, which also reads the gaps of earlier ones again
 	for {
@@ -345,8 +388,14 @@ func (f *Feed) once(ctx context.Context) error {
 	if err := f.revisitDue(ctx); err != nil {
 		return err
 	}
+	if err := f.snapshotDue(ctx); err != nil {
+		return err
+	}
 	if gaps := f.Position().Gaps; len(gaps) > 0 {
 		return &IncompleteError{Feed: f.opts.Feed, Gaps: len(gaps), First: gaps[0]}
+	}
+	if short := f.wholeGaps(); short != nil {
+		return short
 	}
 	return nil
 }
@@ -396,7 +445,7 @@ func backoff(n int, limit time.Duration) time.Duration {
 	return min(d, max(limit, 5*time.Second), 5*time.Minute)
 }
 
-// finished notes the end of a round of the live lane and judges it.
+// finished notes the end of a round of the main lane and judges it.
 func (f *Feed) finished(ctx context.Context) {
 	now := f.now()
 	p := f.Position()
@@ -415,6 +464,7 @@ func (f *Feed) finished(ctx context.Context) {
 	}
 	f.setState(found.state, found.reason)
 	f.endRun(ctx)
+	f.wakeWhole()
 }
 
 // endRun notes a run and stores what was learnt from it.
@@ -468,11 +518,16 @@ func (f *Feed) plan(ctx context.Context) error {
 		f.log.Warn("feed is not well", "state", found.state, "reason", found.reason)
 		f.setState(found.state, found.reason)
 	}
+	f.beginRun(p.Counts)
+	return f.live.plan(ctx)
+}
+
+// beginRun notes the beginning of a round of the main lane.
+func (f *Feed) beginRun(so Counts) {
 	f.round = round{}
 	f.mu.Lock()
-	f.runBegan, f.counted = f.now().UTC(), p.Counts
-	f.mu.Unlock()
-	return f.live.plan(ctx)
+	defer f.mu.Unlock()
+	f.runBegan, f.counted = f.now().UTC(), so
 }
 
 func later(a, b time.Time) time.Time {

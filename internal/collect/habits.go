@@ -112,13 +112,17 @@ type fault struct {
 // the zero fault says that nothing is. The worst comes first.
 func (f *Feed) judge(h *Habits, r *round, p *Position, now time.Time) fault {
 	source := f.opts.Source
-	if i := slices.IndexFunc(p.Gaps, func(g Slice) bool { return g.Capped }); i >= 0 {
-		g := p.Gaps[i]
+	gaps := p.Gaps
+	if source.OnlyWhole() {
+		gaps = nil // see unwhole
+	}
+	if i := slices.IndexFunc(gaps, func(g Slice) bool { return g.Capped }); i >= 0 {
+		g := gaps[i]
 		return fault{StateLossy, fmt.Sprintf("%s between %s and %s; narrow the feed with a filter",
 			g.Why, g.Since.Format(time.RFC3339Nano), g.Until.Format(time.RFC3339Nano))}
 	}
-	if len(p.Gaps) > 0 {
-		return fault{StateIncomplete, (&IncompleteError{Feed: f.opts.Feed, Gaps: len(p.Gaps), First: p.Gaps[0]}).reason()}
+	if len(gaps) > 0 {
+		return fault{StateIncomplete, (&IncompleteError{Feed: f.opts.Feed, Gaps: len(gaps), First: gaps[0]}).reason()}
 	}
 	if missing := h.missing(r, source.Record.Expect); len(missing) > 0 {
 		return fault{StateMissingFields, fmt.Sprintf("no record of the last round has %s, which all should have: check the scopes of the credential, and whether the product changed its API",
@@ -127,7 +131,10 @@ func (f *Feed) judge(h *Habits, r *round, p *Position, now time.Time) fault {
 	if repeats := r.received - r.met; r.received >= leastReceived && repeats*2 > r.received {
 		return fault{StateDuplicating, fmt.Sprintf("%d of the %d records of the last round came more than once in it; they are dropped, but use up the rate limit", repeats, r.received)}
 	}
-	if limit := max(silentTimes*h.Silence, leastSilence); h.Silence > 0 && now.Sub(h.Newest) > limit {
+	if found := f.unwhole(now); found.state != "" {
+		return found
+	}
+	if limit := max(silentTimes*h.Silence, leastSilence); h.Silence > 0 && !source.OnlyWhole() && now.Sub(h.Newest) > limit {
 		return fault{StateSilent, fmt.Sprintf("the newest record is of %s, and this feed was never silent for more than %s: check in the product whether it still logs",
 			h.Newest.UTC().Format(time.RFC3339), h.Silence.Round(time.Second))}
 	}

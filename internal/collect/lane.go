@@ -38,6 +38,7 @@ type walk struct {
 	empty   int                 // pages in a row without a record
 	total   int                 // the most that the API counted
 	repeats int                 // pages in a row with nothing but records met before
+	resumed bool                // it goes on in the middle, and met lacks what was before
 }
 
 // savedState is a lane's entry in the state bucket. Paused, Lateness,
@@ -108,7 +109,9 @@ func (l *lane) load(ctx context.Context) error {
 	// Where the catalogue has fewer time fields than before: the watermark is
 	// not later than what these slices held.
 	gone := func(s Slice) bool { return s.Field >= len(l.feed.opts.Source.Window.Fields) }
-	l.pos.Slices, l.pos.Gaps = slices.DeleteFunc(l.pos.Slices, gone), slices.DeleteFunc(l.pos.Gaps, gone)
+	if l.name != pagelog.Snapshot {
+		l.pos.Slices, l.pos.Gaps = slices.DeleteFunc(l.pos.Slices, gone), slices.DeleteFunc(l.pos.Gaps, gone)
+	}
 	// A cursor belongs to the query that gave it.
 	if now := l.feed.opts.Settings; then != (Settings{}) && (then.Filter != now.Filter || then.Request != now.Request) {
 		for i := range l.pos.Slices {
@@ -117,12 +120,16 @@ func (l *lane) load(ctx context.Context) error {
 		for i := range l.pos.Gaps {
 			l.pos.Gaps[i].restart()
 		}
+		if then.Filter != now.Filter {
+			l.pos.refilter()
+		}
 	}
 	l.feed.forget.Store(max(l.feed.forget.Load(), l.pos.ForgetTo))
 	clear(l.walks)
 	for i := range l.pos.Slices {
 		if s := &l.pos.Slices[i]; s.Cursor != nil {
-			l.walkOf(s).cursors[string(s.Cursor)] = struct{}{}
+			w := l.walkOf(s)
+			w.cursors[string(s.Cursor)], w.resumed = struct{}{}, true
 		}
 	}
 	l.stale = false
@@ -148,12 +155,18 @@ func (l *lane) reload(ctx context.Context) error {
 	f := l.feed
 	f.commit.Lock()
 	defer f.commit.Unlock()
+	if l == f.snapshot {
+		f.whole = nil
+	}
 	return f.loadIDs(ctx, l)
 }
 
 // remember notes the records of a page of the log that was read in a walk
 // under way.
 func (l *lane) remember(p pagelog.Page) {
+	if l == l.feed.snapshot { // which tells records by their ids
+		return
+	}
 	for i := range l.pos.Slices {
 		s := &l.pos.Slices[i]
 		if s.Cursor == nil || !p.Since.Equal(s.Since) || !p.Until.Equal(s.Until) {

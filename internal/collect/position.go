@@ -35,6 +35,8 @@ type Position struct {
 	Marks map[time.Duration]time.Time `json:"marks,omitempty"` // by age: all before was read again
 	Found int64                       `json:"found,omitempty"` // records that the round under way found missing
 	Proof time.Time                   `json:"proof,omitzero"`  // a revisit that found nothing missing reached up to here
+
+	Whole *Whole `json:"whole,omitempty"` // of the snapshot lane
 }
 
 // Counts add up what a lane did.
@@ -43,6 +45,7 @@ type Counts struct {
 	Records    int64 `json:"records"`    // written to the log
 	Duplicates int64 `json:"duplicates"` // received again and dropped
 	Late       int64 `json:"late"`       // became visible after their time had been read
+	Gone       int64 `json:"gone"`       // written to the log as no longer there
 }
 
 // Slice is a closed window of time read by one of the source's time fields.
@@ -75,7 +78,9 @@ func (s *Slice) is(other *Slice) bool {
 }
 
 // idle reports whether nothing is left of the round.
-func (p *Position) idle() bool { return len(p.Slices) == 0 && !p.Next.Before(p.Until) }
+func (p *Position) idle() bool {
+	return len(p.Slices) == 0 && !p.Next.Before(p.Until) && !p.Whole.underWay()
+}
 
 // find is the index of a slice, -1 when it is no longer there.
 func (p *Position) find(id sliceID) int {
@@ -130,7 +135,7 @@ func (p *Position) done(i int) {
 	if p.Next.Before(p.Until) && p.Next.Before(mark) {
 		mark = p.Next
 	}
-	if mark.After(p.Watermark) {
+	if mark.After(p.Watermark) && p.Whole == nil { // which goes by when it was read
 		p.Watermark = mark
 	}
 }
@@ -266,5 +271,13 @@ func (p Position) clone() Position {
 	p.Slices = slices.Clone(p.Slices)
 	p.Gaps = slices.Clone(p.Gaps)
 	p.Marks = maps.Clone(p.Marks)
+	if p.Whole != nil {
+		whole := *p.Whole
+		if whole.Now != nil {
+			now := *whole.Now
+			whole.Now = &now
+		}
+		p.Whole = &whole
+	}
 	return p
 }

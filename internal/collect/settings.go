@@ -28,7 +28,8 @@ const mostChanges = 5
 
 // changed says what other settings than before mean for a position. Nothing is
 // read again by itself: what was collected stays collected.
-func changed(feed string, before, now Settings, p *Position, at time.Time) []SettingsChange {
+// whole: the feed is read whole on a schedule.
+func changed(feed string, before, now Settings, p *Position, whole bool, at time.Time) []SettingsChange {
 	if p.Rev == 0 {
 		return nil
 	}
@@ -40,6 +41,9 @@ func changed(feed string, before, now Settings, p *Position, at time.Time) []Set
 	}
 	if before.Filter != now.Filter {
 		found["filter"] = fmt.Sprintf("the filter holds from %s on; what was read before was chosen by the old one; to read the past with the new one: trawl feed rewind %s --to TIME", mark, feed)
+		if whole {
+			found["filter"] = "the filter holds from now on; the next whole reading brings what it matches, and does not tell what it no longer does"
+		}
 	}
 	if before.Request != now.Request {
 		found["request"] = fmt.Sprintf("the catalogue's request for this source has changed, and holds from %s on; records read before keep the fields they had", mark)
@@ -62,7 +66,7 @@ func (f *Feed) compareSettings() {
 	if before == (Settings{}) {
 		return
 	}
-	changes := changed(f.opts.Feed.String(), before, f.opts.Settings, &l.pos, f.now().UTC())
+	changes := changed(f.opts.Feed.String(), before, f.opts.Settings, &f.main().pos, f.snapshot != nil, f.now().UTC())
 	for _, c := range changes {
 		f.log.Warn("a setting of the feed changed", "setting", c.Setting, "meaning", c.Meaning)
 	}

@@ -26,7 +26,7 @@ func (f *Feed) Reload(ctx context.Context) error {
 	}
 	f.commit.Lock()
 	defer f.commit.Unlock()
-	f.known = ids{}
+	f.known, f.whole, f.unlisted = ids{}, nil, unlisted{}
 	if err := f.loadIDs(ctx, f.all()...); err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ type Status struct {
 	Slices      int              `json:"slices"` // left of the round
 	Gaps        []Slice          `json:"gaps,omitempty"`
 	Backfill    *Backfill        `json:"backfill,omitempty"` // under way or the last one
+	Whole       *WholeStatus     `json:"whole,omitempty"`    // of a state that is also, or only, read whole
 	Lanes       []LaneStatus     `json:"lanes,omitempty"`
 	Changes     []SettingsChange `json:"settings_changes,omitempty"`
 	Runs        []Run            `json:"runs,omitempty"` // the last ones, oldest first
@@ -75,7 +76,13 @@ func (s Status) Lag(now time.Time) time.Duration {
 func (f *Feed) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.status
+	s := f.status
+	if s.Whole != nil && f.wholeTrouble != "" {
+		whole := *s.Whole
+		whole.Trouble = f.wholeTrouble
+		s.Whole = &whole
+	}
+	return s
 }
 
 // publish copies what the lane knows to where Status reads it.
@@ -93,6 +100,7 @@ func (l *lane) publish() {
 		s.Counts.Records += c.Records
 		s.Counts.Duplicates += c.Duplicates
 		s.Counts.Late += c.Late
+		s.Counts.Gone += c.Gone
 	}
 	s.LatenessP50, s.LatenessP99, s.LatenessMax = f.lateness.Quantile(0.5), f.lateness.Quantile(0.99), f.lateness.Most
 	switch l.name {
@@ -102,7 +110,10 @@ func (l *lane) publish() {
 	case pagelog.Backfill:
 		s.Backfill = backfillOf(&l.pos)
 		return
-	case pagelog.Push:
+	case pagelog.Snapshot:
+		s.Whole = wholeOf(&l.pos, f.opts.Snapshot)
+	}
+	if l != f.main() {
 		return
 	}
 	f.created, f.floor = l.pos.Created, l.pos.Floor
@@ -167,6 +178,8 @@ func (f *Feed) setError(err error) {
 	var incomplete *IncompleteError
 	var stuck *StuckError
 	switch {
+	case errors.As(err, new(*DamagedError)):
+		state = StateDamaged
 	case errors.As(err, &stuck):
 		state = StateStuck
 	case errors.As(err, &incomplete):
@@ -249,6 +262,7 @@ func (f *Feed) setPaused(ctx context.Context, paused bool) error {
 	} else {
 		f.setState(StateIdle, "")
 		f.wake() // a backfill goes on
+		f.wakeWhole()
 	}
 	return nil
 }
@@ -258,6 +272,9 @@ func (f *Feed) setPaused(ctx context.Context, paused bool) error {
 func Rewind(t time.Time) Change {
 	return func(ctx context.Context, f *Feed) error {
 		t = t.UTC().Truncate(time.Microsecond)
+		if f.opts.Source.OnlyWhole() {
+			return fmt.Errorf("rewind feed %s: %w", f.opts.Feed, errOnlyWhole)
+		}
 		if t.After(f.now()) {
 			return fmt.Errorf("rewind feed %s: %s is in the future", f.opts.Feed, t.Format(time.RFC3339))
 		}
@@ -315,7 +332,7 @@ func Reset(ctx context.Context, f *Feed) error {
 	f.forget.Store(newest)
 	f.commit.Lock()
 	defer f.commit.Unlock()
-	f.known = ids{}
+	f.known, f.whole, f.unlisted = ids{}, nil, unlisted{}
 	return nil
 }
 
@@ -333,11 +350,13 @@ func (l *lane) jump(ctx context.Context, change func(*Position)) error {
 	return l.put(ctx, state)
 }
 
-// Position is where the live lane stands.
+// Position is where the main lane stands: the live one, or where a source is
+// only read whole, that of snapshots.
 func (f *Feed) Position() Position {
-	f.live.mu.Lock()
-	defer f.live.mu.Unlock()
-	return f.live.pos.clone()
+	l := f.main()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pos.clone()
 }
 
 // Stopped is an error after which a feed does not go on by itself.
@@ -359,11 +378,15 @@ type IncompleteError struct {
 	Feed  pagelog.Feed
 	Gaps  int
 	First Slice
+	Whole bool // of a whole reading
 }
 
 func (e *IncompleteError) Error() string { return "feed " + e.Feed.String() + " " + e.reason() }
 
 func (e *IncompleteError) reason() string {
+	if e.Whole {
+		return fmt.Sprintf("was last read whole with %d slice(s) missing, the first because %s; until it is read to its end, what is gone is not told", e.Gaps, e.First.Why)
+	}
 	return fmt.Sprintf("is incomplete in %d slice(s), the first from %s to %s: %s; it is read again each round",
 		e.Gaps, e.First.Since.Format(time.RFC3339Nano), e.First.Until.Format(time.RFC3339Nano), e.First.Why)
 }

@@ -55,6 +55,15 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 		return err
 	}
 	slice, size := l.pos.Slices[i], l.size
+	if l == l.feed.snapshot {
+		l.feed.commit.Lock()
+		err := l.resumeWhole(ctx)
+		l.feed.commit.Unlock()
+		if err != nil {
+			l.mu.Unlock()
+			return err
+		}
+	}
 	if slice.Gap {
 		if l.gapRead && l.feed.now().Sub(l.began) >= l.feed.opts.Interval { // the next round is due
 			defer l.mu.Unlock()
@@ -66,28 +75,49 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 	}
 	l.mu.Unlock()
 
-	opts := l.feed.opts
-	slack := opts.Source.Window.Slack.Std()
 	hold, release := withGrace(ctx, pageGrace)
-	page, err := opts.Fetcher.Page(hold, fetch.Request{
-		Source: opts.Source,
-		Since:  slice.Since.Add(-slack),
-		Until:  slice.Until.Add(slack),
-		Field:  opts.Source.Window.Fields[slice.Field],
-		Cursor: slice.Cursor,
-		Size:   size,
-		Filter: opts.Filter,
-		Low:    l.name != pagelog.Live,
-		Look:   opts.Keyer.KeyPlan(),
-		Known:  l.feed.has,
-	})
+	page, err := l.feed.opts.Fetcher.Page(hold, l.request(slice, size))
 	release()
 	if err != nil {
 		return l.failed(ctx, slice, err)
 	}
 	defer page.Release()
+	err = l.withRoom(ctx, func() error { return l.digest(ctx, slice, page) })
+	if err == nil {
+		l.feed.flush(ctx, mostUnlisted)
+	}
+	return err
+}
+
+// request asks for a page of a slice.
+func (l *lane) request(s Slice, size int) fetch.Request {
+	opts := l.feed.opts
+	r := fetch.Request{
+		Source: opts.Source,
+		Cursor: s.Cursor,
+		Size:   size,
+		Filter: opts.Filter,
+		Low:    l != l.feed.main(),
+		Look:   opts.Keyer.KeyPlan(),
+		Known:  l.has,
+	}
+	if l == l.feed.snapshot {
+		r.Field = opts.Source.Snapshot.Field
+	} else {
+		r.Field = opts.Source.Window.Fields[s.Field]
+	}
+	if !s.Until.IsZero() { // it is a stretch of time
+		slack := opts.Source.Window.Slack.Std()
+		r.Since, r.Until = s.Since.Add(-slack), s.Until.Add(slack)
+	}
+	return r
+}
+
+// withRoom does something that writes to the log, again and again while the log
+// is full.
+func (l *lane) withRoom(ctx context.Context, write func() error) error {
 	for told := false; ; told = true {
-		err := l.digest(ctx, slice, page)
+		err := write()
 		switch {
 		case !errors.Is(err, pagelog.ErrFull):
 			if told {
@@ -114,12 +144,20 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 	}
 }
 
-// has tells whether a record is in the log already.
-func (f *Feed) has(record []byte, found [][]byte) bool {
-	hash := f.opts.Keyer.KeyOf(record, found).Hash()
-	f.commit.Lock()
-	defer f.commit.Unlock()
-	return f.known.has(hash)
+// has tells whether a record need not be written, since it was before.
+func (l *lane) has(record []byte, found [][]byte) bool {
+	hash := l.feed.opts.Keyer.KeyOf(record, found).Hash()
+	l.feed.commit.Lock()
+	defer l.feed.commit.Unlock()
+	return l.holds(hash)
+}
+
+// holds is has for a record's hash; commit is held.
+func (l *lane) holds(hash uint64) bool {
+	if l != l.feed.snapshot {
+		return l.feed.known.has(hash)
+	}
+	return l.feed.whole != nil && l.feed.whole.holds(hash)
 }
 
 // digest moves the position by a page of a slice and commits both, unless the
@@ -143,11 +181,11 @@ func (l *lane) digest(ctx context.Context, slice Slice, page *fetch.Page) error 
 	if err := l.move(&next, i, w, page, len(batch.met)); err != nil {
 		return err
 	}
-	if err := l.commit(ctx, slice, w, batch, next); err != nil {
+	if err := l.commit(ctx, slice, w, page, batch, next); err != nil {
 		l.short, w.empty, w.repeats = short, empty, repeats
 		return err
 	}
-	if l.name == pagelog.Live {
+	if l == l.feed.main() {
 		l.feed.round.note(page, len(batch.met), batch.newest)
 	}
 	return nil
@@ -158,7 +196,8 @@ type batch struct {
 	page     pagelog.Page
 	newest   time.Time       // event time, of all records
 	lateness []time.Duration // of the new records
-	met      []uint64        // hashes of the records that the walk had not met, new or known
+	met      []uint64        // hashes of the records that the walk had not met, new or known; in a whole reading, of their ids
+	entries  []entry         // in a whole reading, what its roll lacks
 }
 
 // pick separates the page's new records from the known ones and counts both.
@@ -173,18 +212,37 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
 	// What the first round of a feed and a backfill find was made before anyone
 	// looked: it says nothing about how late records become visible.
 	catchingUp := l.name == pagelog.Backfill || l.name == pagelog.Push || l.name == pagelog.Live && next.Round.Equal(next.Floor)
-	var inPage hashes
+	whole := l.feed.whole
+	if l != l.feed.snapshot {
+		whole = nil
+	}
+	var inPage, idsInPage hashes
 	inPage.grow(2 * len(page.Records))
 	for i, record := range page.Records {
 		key := l.feed.opts.Keyer.KeyOf(record, page.Found(i))
 		h := key.Hash()
 		b.newest = later(b.newest, key.Time)
-		repeated := !inPage.add(h)
-		if !repeated && !w.met.has(h) {
-			b.met = append(b.met, h)
+		repeated, held := !inPage.add(h), l.holds(h)
+		mark, first := h, !repeated
+		if whole != nil {
+			e := newEntry(key)
+			mark = e.mark()
+			first = idsInPage.add(mark)
+			if seen := whole.seen.has(mark); !repeated && !(seen && held) {
+				b.entries = append(b.entries, e)
+				if !seen && first {
+					next.Whole.Now.Records++
+				}
+			}
 		}
-		if repeated || l.feed.known.has(h) {
+		if first && !w.met.has(mark) && !(w.resumed && whole != nil && whole.seen.has(mark)) {
+			b.met = append(b.met, mark)
+		}
+		if repeated || held {
 			b.page.Counts.Duplicates++
+			continue
+		}
+		if whole != nil && l.unwanted(key, next) {
 			continue
 		}
 		b.page.Hashes = append(b.page.Hashes, h)
@@ -196,6 +254,12 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
 			b.page.FirstTime = key.Time
 		}
 		b.page.LastTime = later(b.page.LastTime, key.Time)
+		if whole != nil {
+			if l.cameLate(key, next) {
+				b.page.Counts.Late++
+			}
+			continue
+		}
 		if !catchingUp {
 			b.lateness = append(b.lateness, page.Fetched.Sub(key.Time))
 			if l.name == pagelog.Revisit || key.Time.Before(next.Round) {
@@ -280,14 +344,20 @@ func (l *lane) endsShort(next *Position, i int, why string) error {
 
 // commit writes the new records with the position behind them; without new
 // records only a position that changed by more than its cursor is written.
-func (l *lane) commit(ctx context.Context, read Slice, w *walk, b batch, next Position) error {
+func (l *lane) commit(ctx context.Context, read Slice, w *walk, page *fetch.Page, b batch, next Position) error {
+	whole := l == l.feed.snapshot
+	if whole {
+		if err := l.list(ctx, page, b.entries, &next); err != nil {
+			return err
+		}
+	}
 	var now *Slice
 	if i := next.find(read.id()); i >= 0 {
 		now = &next.Slices[i]
 	}
 	walking := now != nil && now.Walks == read.Walks
 	if len(b.page.Records) == 0 {
-		if l.unsaved++; walking && l.unsaved < mostUnsaved {
+		if l.unsaved++; walking && l.unsaved < mostUnsaved && !whole {
 			l.pos = next
 		} else if err := l.save(ctx, next); err != nil {
 			return err
@@ -306,6 +376,9 @@ func (l *lane) commit(ctx context.Context, read Slice, w *walk, b batch, next Po
 		w.cursors[string(now.Cursor)] = struct{}{}
 	} else {
 		delete(l.walks, read.id())
+	}
+	for _, e := range b.entries {
+		l.feed.whole.seen.add(e.mark())
 	}
 	l.publish()
 	return nil
@@ -346,6 +419,7 @@ func (l *lane) appendPart(ctx context.Context, p pagelog.Page, next Position) er
 	for _, h := range p.Hashes {
 		l.feed.known.add(h)
 	}
+	l.feed.delivered(l, p, seq)
 	return nil
 }
 
@@ -358,6 +432,7 @@ func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 	if err != nil {
 		if !errors.Is(err, pagelog.ErrFull) {
 			l.stale, l.feed.unsure = true, true
+			l.feed.whole, l.feed.unlisted = nil, unlisted{}
 		}
 		return 0, fmt.Errorf("commit page of feed %s: %w", l.feed.opts.Feed, err)
 	}
