@@ -72,6 +72,7 @@ func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*c
 			Interval: feed.Interval,
 			Overlap:  feed.Overlap,
 			Revisit:  feed.Revisit,
+			Snapshot: feed.Snapshot,
 			PageSize: feed.PageSize,
 			MaxAge:   e.cfg.Log.MaxAge,
 			Filter:   feed.Filter,
