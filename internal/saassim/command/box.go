@@ -1,7 +1,6 @@
 package command
 
 import (
-	"crypto"
 	"flag"
 	"time"
 
@@ -9,14 +8,11 @@ import (
 	"github.com/trawlsec/trawl/internal/saassim/box"
 )
 
-// boxKeyID is the id of the key that a served enterprise knows.
-const boxKeyID = "simkey01"
-
 var boxProduct = product{
 	name: "box", sources: []string{"events"},
 	flags: func(fs *flag.FlagSet) func(saassim.Settings, time.Time, time.Time) (*instance, error) {
 		var o box.Options
-		jwt := fs.Bool("jwt", false, "make a key, so that the application can sign in by JWT: key_id and private_key (in -addr-dir)")
+		jwt := jwtFlag(fs)
 		fs.StringVar((*string)(&o.Positions), "positions", string(box.MixedPositions), "how positions are `written`: mixed, number, string")
 		fs.BoolVar(&o.Wide, "wide", false, "positions have 20 digits")
 		fs.BoolVar(&o.Inclusive, "inclusive", false, "created_after and created_before include their own instant")
@@ -34,13 +30,9 @@ var boxProduct = product{
 				credentials: [][2]string{{"client_id", box.DefaultClientID}, {"client_secret", box.DefaultClientSecret},
 					{"enterprise_id", box.DefaultEnterpriseID}},
 			}
-			if *jwt {
-				key, err := saassim.NewSigningKey()
-				if err != nil {
-					return nil, err
-				}
-				o.Keys = map[string]crypto.PublicKey{boxKeyID: key.Public}
-				i.credentials = append(i.credentials, [2]string{"key_id", boxKeyID}, [2]string{"private_key", key.Private})
+			var err error
+			if o.Keys, err = i.newKeys(*jwt); err != nil {
+				return nil, err
 			}
 			b, err := box.New(o)
 			if err != nil {

@@ -66,7 +66,7 @@ type instance struct {
 	beside      func(context.Context) error // what the tenant does by itself while it is served; nil: nothing
 }
 
-var products = []product{wizProduct, boxProduct, appomniProduct}
+var products = []product{wizProduct, boxProduct, appomniProduct, oktaProduct}
 
 // Command is what Main does, until the context ends.
 func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/simtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -272,5 +274,36 @@ func TestCommandServesAppOmni(t *testing.T) {
 	}
 	if err := Command(t.Context(), []string{"-admin", file, "GET", "/admin/report?columns=action_data.nothing"}, &out, io.Discard); err == nil {
 		t.Error("an unknown column is accepted")
+	}
+}
+
+func TestCommandServesOkta(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	values := valuesOf(t, running(t, "okta", "-logs", "30", "-jwt", "-delay", "1ns", "-addr-dir", dir))
+	key, err := os.ReadFile(filepath.Join(dir, "private_key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := post(t, values["token_url"], saassim.FormType, "", url.Values{"grant_type": {"client_credentials"}, "scope": {"okta.logs.read"},
+		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+		"client_assertion": {simtest.Sign(t, saassim.SigningKey{Private: string(key)}, map[string]any{"alg": "RS256", "kid": values["key_id"]}, map[string]any{
+			"iss": values["client_id"], "sub": values["client_id"], "aud": values["token_url"], "exp": time.Now().Add(time.Minute).Unix()})}}.Encode())["access_token"].(string)
+	for _, authorization := range []string{"Bearer " + token, "SSWS " + values["api_token"]} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", values["org_url"]+"/api/v1/logs", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", authorization)
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var events []map[string]any
+		if err := json.NewDecoder(resp.Body).Decode(&events); err != nil || len(events) != 30 || !strings.HasPrefix(resp.Header["Link"][1], "<"+values["org_url"]+"/api/v1/logs?after=") {
+			t.Errorf("%v, %d events, %v", err, len(events), resp.Header["Link"])
+		}
+		resp.Body.Close()
 	}
 }
