@@ -108,7 +108,7 @@ func parseKey(text, passphrase string) (*rsa.PrivateKey, error) {
 	}
 	block, _ := pem.Decode([]byte(strings.TrimSpace(text)))
 	if block == nil {
-		return nil, errors.New("it is no key in PEM form, -----BEGIN ...")
+		return nil, errors.New("it is no key in PEM form")
 	}
 	var key any
 	var err error

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,7 +117,8 @@ func (c *Client) credential(auth *catalog.Auth, tokenURL, api string, source *ca
 	if advice := c.opts.Product.Advice[string(Auth)]; advice != "" {
 		parts = append(parts, advice)
 	}
-	what := fmt.Sprintf("the credential is %s of connection %s", settingNames(c.opts.Product, credentialTexts(auth)...), c.opts.Name)
+	keys := slices.DeleteFunc(settingsIn(c.opts.Product, credentialTexts(auth)...), func(name string) bool { return c.opts.Product.Settings[name].Type == "url" })
+	what := fmt.Sprintf("the credential is %s of connection %s", enumerate(keys), c.opts.Name)
 	if tokenURL != "" {
 		what += ", sent to " + address(tokenURL)
 	}
@@ -145,9 +147,13 @@ func credentialTexts(auth *catalog.Auth) []string {
 	return texts
 }
 
-// settingNames are the settings that texts name, for people: a, b and c.
+// settingNames are the settings that texts name, for people.
 func settingNames(p *catalog.Product, texts ...string) string {
-	list := settingsIn(p, texts...)
+	return enumerate(settingsIn(p, texts...))
+}
+
+// enumerate writes a list as people do: a, b and c.
+func enumerate(list []string) string {
 	if last := len(list) - 1; last > 0 {
 		return strings.Join(list[:last], ", ") + " and " + list[last]
 	}
