@@ -26,6 +26,7 @@ type Call struct {
 	W     http.ResponseWriter
 	R     *http.Request
 	Entry Request // what the log will say of it
+	Grant Grant   // what its token entitles to, once Authorize has looked at it
 
 	hits  map[Fault]Setting // the faults drawn for it
 	whole bool              // the faults that damage a body apply to the answer

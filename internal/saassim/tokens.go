@@ -90,12 +90,10 @@ func (s *tokenStore) revokeAll() {
 }
 
 // Authorize looks at the request's token, which stands in the Authorization
-// header behind a scheme. It notes what the token is worth (Entry.Auth) and
-// returns what it entitles to.
-func (c *Call) Authorize(scheme string) Grant {
-	g, auth := c.T.tokens.check(c.R.Header.Get("Authorization"), scheme, c.Entry.Time)
-	c.Entry.Auth = auth
-	return g
+// header behind a scheme, and notes what it is worth (Entry.Auth) and what it
+// entitles to (Grant).
+func (c *Call) Authorize(scheme string) {
+	c.Grant, c.Entry.Auth = c.T.tokens.check(c.R.Header.Get("Authorization"), scheme, c.Entry.Time)
 }
 
 func (s *tokenStore) check(header, scheme string, now time.Time) (Grant, string) {

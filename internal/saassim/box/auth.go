@@ -126,16 +126,16 @@ func later(a saassim.Assertion, claim string, now time.Time) bool {
 
 // allowed tells whether a request's token lets it read, the enterprise's events
 // or just those of who acts, and answers itself where it does not.
-func (b *Tenant) allowed(c *saassim.Call, g saassim.Grant, wholeEnterprise bool) bool {
+func (b *Tenant) allowed(c *saassim.Call, wholeEnterprise bool) bool {
 	switch {
 	case c.Entry.Auth != saassim.AuthOK:
 		c.W.Header().Set("WWW-Authenticate", `Bearer realm="Service", error="invalid_token", error_description="The access token provided is invalid."`)
 		refuse(c, http.StatusUnauthorized, "unauthorized", "Unauthorized")
 	case !wholeEnterprise:
 		return true
-	case !slices.Contains(g.Scopes, ScopeReports):
+	case !slices.Contains(c.Grant.Scopes, ScopeReports):
 		refuse(c, http.StatusForbidden, "insufficient_scope", "The request requires higher privileges than provided by the access token.")
-	case b.opts.NoReports || !b.administers(g.Subject):
+	case b.opts.NoReports || !b.administers(c.Grant.Subject):
 		refuse(c, http.StatusForbidden, "access_denied_insufficient_permissions", "Access denied - insufficient permission")
 	default:
 		return true

@@ -31,7 +31,7 @@
 //   - next_stream_position is a JSON number of 19 digits in one answer and a string
 //     of digits in the next (Options.Positions); with Options.Wide it has 20 digits.
 //   - A short page is not the end (the fault ShortPage).
-//   - 1000 requests a minute, then 429 rate_limit_exceeded with Retry-After; 503 with
+//   - 1000 requests a minute for each user, then 429 rate_limit_exceeded with Retry-After; 503 with
 //     Retry-After (the fault Unavailable) and without.
 //   - Errors of the form type, status, code, message, context_info, help_url and
 //     request_id.
@@ -45,7 +45,6 @@
 //   - Shield, Sign, Relay and metadata events; about forty of the kinds of event
 //     there are.
 //   - The monthly quota of a plan.
-//   - Rate limits of a user: the limit is that of the enterprise as a whole.
 //
 // # What the documents leave open, and what was chosen
 //

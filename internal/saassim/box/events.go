@@ -95,8 +95,8 @@ func (b *Tenant) events(c *saassim.Call) {
 	if !c.Is(http.MethodGet) {
 		return
 	}
-	grant := c.Authorize("Bearer")
-	if c.Struck() || !b.allowed(c, grant, name == adminLogs || name == streaming) {
+	c.Authorize("Bearer")
+	if c.Struck() || !b.allowed(c, name == adminLogs || name == streaming) {
 		return
 	}
 	p := pageAsked{types: list(q.Get("event_type"))}
@@ -112,7 +112,7 @@ func (b *Tenant) events(c *saassim.Call) {
 		case streaming:
 			err = b.readStream(c, p)
 		case "", "all", "changes", "sync":
-			b.readOwn(c, grant, p)
+			b.readOwn(c, p)
 		default:
 			err = fmt.Errorf("stream_type %q is none of all, changes, sync, %s, %s", name, adminLogs, streaming)
 		}
@@ -256,8 +256,8 @@ func (b *Tenant) readStream(c *saassim.Call, p pageAsked) error {
 }
 
 // readOwn answers with the events of who asks: what the request does by default.
-func (b *Tenant) readOwn(c *saassim.Call, g saassim.Grant, p pageAsked) {
-	_, id, _ := strings.Cut(g.Subject, ":")
+func (b *Tenant) readOwn(c *saassim.Call, p pageAsked) {
+	_, id, _ := strings.Cut(c.Grant.Subject, ":")
 	b.mu.RLock()
 	log, last := b.log, b.byN[p.from.place]
 	b.mu.RUnlock()

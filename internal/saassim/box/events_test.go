@@ -366,6 +366,10 @@ func TestRateLimit(t *testing.T) {
 		}
 		rec := c.ask(query("stream_type", streaming))
 		c.refused(rec, 429, "rate_limit_exceeded")
+		another := simtest.Get(c, APIPath+"/events", "Bearer "+c.signIn(credentials(user, c.gen.users[1].id)))
+		if another.Code != 200 {
+			t.Errorf("another user: %d", another.Code)
+		}
 		wait, err := strconv.Atoi(rec.Header().Get("Retry-After"))
 		if err != nil || wait < 1 || wait > 60 {
 			t.Fatalf("Retry-After %q", rec.Header().Get("Retry-After"))

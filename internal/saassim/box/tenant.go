@@ -59,7 +59,7 @@ type Options struct {
 
 	Users         int            // people in the enterprise. 0: 40
 	Zone          *time.Location // in which times are written. nil: seven hours behind UTC
-	PerMinute     int            // requests to the API a minute. 0: 1000; negative: no limit
+	PerMinute     int            // requests to the API a minute of each user. 0: 1000; negative: no limit
 	Positions     Positions      // "": MixedPositions
 	Wide          bool           // positions have 20 digits, which no signed number of 64 bits can hold
 	Inclusive     bool           // created_after and created_before include their own instant
@@ -79,9 +79,9 @@ type Tenant struct {
 
 	mu     sync.RWMutex // guards what follows
 	gen    *generator
-	budget saassim.Budget
-	log    saassim.Journal[*event] // admin_logs
-	stream saassim.Feed[*event]    // admin_logs_streaming
+	used   map[string]*saassim.Budget // of each subject that tokens act for
+	log    saassim.Journal[*event]    // admin_logs
+	stream saassim.Feed[*event]       // admin_logs_streaming
 	byN    map[int]*event
 }
 
@@ -91,7 +91,7 @@ func New(o Options) (*Tenant, error) {
 	if o.Positions != MixedPositions && o.Positions != NumberPositions && o.Positions != StringPositions {
 		return nil, fmt.Errorf("simulated tenant: positions %q are none of mixed, number, string", o.Positions)
 	}
-	b := &Tenant{opts: o, byN: map[int]*event{}, gen: newGenerator(o), budget: saassim.Budget{Limit: o.PerMinute, Window: time.Minute}}
+	b := &Tenant{opts: o, byN: map[int]*event{}, gen: newGenerator(o), used: map[string]*saassim.Budget{}}
 	var err error
 	b.Tenant, err = saassim.NewTenant(saassim.Product{
 		Name:    "box",
@@ -164,7 +164,12 @@ func (b *Tenant) limited(c *saassim.Call) bool {
 		return false
 	}
 	b.mu.Lock()
-	_, ends, ok := b.budget.Take(c.Entry.Time)
+	budget := b.used[c.Grant.Subject]
+	if budget == nil {
+		budget = &saassim.Budget{Limit: b.opts.PerMinute, Window: time.Minute}
+		b.used[c.Grant.Subject] = budget
+	}
+	_, ends, ok := budget.Take(c.Entry.Time)
 	b.mu.Unlock()
 	if !ok {
 		c.Throttle(saassim.Throttle, ends.Sub(c.Entry.Time))

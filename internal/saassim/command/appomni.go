@@ -41,7 +41,7 @@ var appomniProduct = product{
 			}
 			i := &instance{
 				Tenant: a.Tenant,
-				paths:  [][2]string{{"api_url", appomni.APIPath}, {"token_url", appomni.TokenPath}},
+				paths:  [][2]string{{"tenant_url", ""}, {"api_url", appomni.APIPath}, {"token_url", appomni.TokenPath}},
 				credentials: [][2]string{{"client_id", appomni.DefaultClientID}, {"client_secret", appomni.DefaultClientSecret},
 					{"refresh_token", appomni.DefaultRefreshToken}, {"access_token", appomni.DefaultToken}},
 			}

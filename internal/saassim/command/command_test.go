@@ -280,7 +280,7 @@ func TestCommandServesAppOmni(t *testing.T) {
 func TestCommandServesOkta(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	values := valuesOf(t, running(t, "okta", "-logs", "30", "-jwt", "-delay", "1ns", "-addr-dir", dir))
+	values := valuesOf(t, running(t, "okta", "-system_log", "30", "-jwt", "-delay", "1ns", "-addr-dir", dir))
 	key, err := os.ReadFile(filepath.Join(dir, "private_key"))
 	if err != nil {
 		t.Fatal(err)

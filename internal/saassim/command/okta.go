@@ -10,7 +10,7 @@ import (
 )
 
 var oktaProduct = product{
-	name: "okta", sources: []string{"logs"},
+	name: "okta", sources: []string{"system_log"},
 	flags: func(fs *flag.FlagSet) func(saassim.Settings, time.Time, time.Time) (*instance, error) {
 		var o okta.Options
 		jwt := jwtFlag(fs)

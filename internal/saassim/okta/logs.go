@@ -20,10 +20,10 @@ const (
 	day          = 24 * time.Hour
 )
 
-// AddLogs makes events and returns their ids in the order of their times. An
+// AddEvents makes events and returns their ids in the order of their times. An
 // event is stored some moments after it was published, or much later; what is
 // made after somebody polled is stored behind that.
-func (o *Tenant) AddLogs(b saassim.Batch) []string {
+func (o *Tenant) AddEvents(b saassim.Batch) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	fresh := make([]*event, b.N)
@@ -50,7 +50,7 @@ func (o *Tenant) truth(yield func(saassim.Truth) bool) {
 	log := o.log
 	o.mu.RUnlock()
 	for _, e := range log.All() {
-		if !yield(saassim.Truth{Source: "okta/logs", ID: e.id, Time: e.published, VisibleAt: e.stored, StreamAt: e.stored}) {
+		if !yield(saassim.Truth{Source: "okta/system_log", ID: e.id, Time: e.published, VisibleAt: e.stored, StreamAt: e.stored}) {
 			return
 		}
 	}
@@ -119,8 +119,8 @@ func (o *Tenant) logs(c *saassim.Call) {
 	if strings.HasPrefix(strings.ToLower(c.R.Header.Get("Authorization")), "bearer ") {
 		scheme = "Bearer"
 	}
-	grant := c.Authorize(scheme)
-	if c.Struck() || !o.allowed(c, scheme, grant) {
+	c.Authorize(scheme)
+	if c.Struck() || !o.allowed(c, scheme) {
 		return
 	}
 	if c.R.Method != http.MethodGet {

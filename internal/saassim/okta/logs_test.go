@@ -22,7 +22,7 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	made := c.AddLogs(saassim.Batch{N: 730, Equal: 3})
+	made := c.AddEvents(saassim.Batch{N: 730, Equal: 3})
 	c.clock.Pass(time.Minute)
 	since, until := stamp(c.clock.Now().Add(-48*time.Hour)), stamp(c.clock.Now())
 	for order, limit := range map[string]string{"ASCENDING": "", "DESCENDING": "1000", "": "73"} {
@@ -73,7 +73,7 @@ func TestBounded(t *testing.T) {
 func TestPolling(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	made := c.AddLogs(saassim.Batch{N: 150})
+	made := c.AddEvents(saassim.Batch{N: 150})
 	c.clock.Pass(time.Minute)
 	all, next := c.walk(target("since", stamp(c.clock.Now().Add(-25*time.Hour)), "limit", "40"))
 	if d := cmp.Diff(simtest.Sorted(made), simtest.Sorted(ids(all))); d != "" || next == "" {
@@ -84,8 +84,8 @@ func TestPolling(t *testing.T) {
 	}
 	var want, got []string
 	for range 10 {
-		want = append(want, c.AddLogs(saassim.Batch{N: 5})...) // published at any time of the last day, stored now
-		want = append(want, c.AddLogs(saassim.Batch{N: 2, Late: 3 * time.Minute, From: c.clock.Now(), To: c.clock.Now()})...)
+		want = append(want, c.AddEvents(saassim.Batch{N: 5})...) // published at any time of the last day, stored now
+		want = append(want, c.AddEvents(saassim.Batch{N: 2, Late: 3 * time.Minute, From: c.clock.Now(), To: c.clock.Now()})...)
 		c.clock.Pass(time.Minute)
 		events, after := c.page(next)
 		got, next = append(got, ids(events)...), after
@@ -111,8 +111,8 @@ func TestPolling(t *testing.T) {
 func TestLate(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddLogs(saassim.Batch{N: 20})
-	late := c.AddLogs(saassim.Batch{N: 10, Late: 25 * time.Hour})
+	c.AddEvents(saassim.Batch{N: 20})
+	late := c.AddEvents(saassim.Batch{N: 10, Late: 25 * time.Hour})
 	window := target("since", stamp(c.clock.Now().Add(-25*time.Hour)), "until", stamp(c.clock.Now()), "limit", "1000")
 	c.clock.Pass(time.Minute)
 	before, _ := c.walk(window)
@@ -133,9 +133,9 @@ func TestSinceAndRetention(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
 	now := c.clock.Now()
-	c.AddLogs(saassim.Batch{N: 10, From: now.Add(-100 * day), To: now.Add(-95 * day)})
-	c.AddLogs(saassim.Batch{N: 20, From: now.Add(-30 * day), To: now.Add(-20 * day)})
-	c.AddLogs(saassim.Batch{N: 30, From: now.Add(-6 * day), To: now})
+	c.AddEvents(saassim.Batch{N: 10, From: now.Add(-100 * day), To: now.Add(-95 * day)})
+	c.AddEvents(saassim.Batch{N: 20, From: now.Add(-30 * day), To: now.Add(-20 * day)})
+	c.AddEvents(saassim.Batch{N: 30, From: now.Add(-6 * day), To: now})
 	c.clock.Pass(time.Minute)
 	until := stamp(c.clock.Now())
 	for name, tt := range map[string]struct {
@@ -160,7 +160,7 @@ func TestSinceAndRetention(t *testing.T) {
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddLogs(saassim.Batch{N: 5})
+	c.AddEvents(saassim.Batch{N: 5})
 	c.clock.Pass(time.Minute)
 	until := stamp(c.clock.Now())
 	for name, tt := range map[string]struct {
@@ -209,7 +209,7 @@ func TestBadRequests(t *testing.T) {
 func TestFilter(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddLogs(saassim.Batch{N: 1000})
+	c.AddEvents(saassim.Batch{N: 1000})
 	c.clock.Pass(time.Minute)
 	all, _ := c.walk(target("limit", "1000"))
 	who := all[0].Actor["alternateId"].(string)
@@ -280,7 +280,7 @@ func FuzzFilter(f *testing.F) {
 func TestShape(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
-	c.AddLogs(saassim.Batch{N: 2000})
+	c.AddEvents(saassim.Batch{N: 2000})
 	c.clock.Pass(time.Minute)
 	seen, nullTargets := map[string]bool{}, 0
 	for next := target("limit", "1000"); ; {
@@ -322,7 +322,7 @@ func TestShape(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{Clock: time.Now, Faults: saassim.Faults{saassim.Chaos: {}, saassim.Slow: {Rate: 0.1, Delay: time.Microsecond}}})
-	c.AddLogs(saassim.Batch{N: 300})
+	c.AddEvents(saassim.Batch{N: 300})
 	var wg sync.WaitGroup
 	for _, pairs := range [][]string{{"limit", "20"}, {"sortOrder", "DESCENDING", "limit", "20"}} {
 		wg.Go(func() {
@@ -334,7 +334,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Go(func() {
 		for range 50 {
-			c.AddLogs(saassim.Batch{N: 3})
+			c.AddEvents(saassim.Batch{N: 3})
 			for range c.Truth() {
 			}
 		}

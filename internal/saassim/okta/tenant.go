@@ -71,7 +71,7 @@ func New(opts Options) (*Tenant, error) {
 	var err error
 	o.Tenant, err = saassim.NewTenant(saassim.Product{
 		Name:    "okta",
-		Sources: []saassim.Source{{Name: "logs", Add: o.AddLogs}},
+		Sources: []saassim.Source{{Name: "system_log", Add: o.AddEvents}},
 		Faults:  []saassim.Fault{saassim.DeadCursor, saassim.ForeignNext, saassim.MissingKeys},
 		Truth:   o.truth, Answer: o.answer, Error: fails, Limit: o.limited,
 	}, saassim.Settings{Seed: opts.Seed, Clock: opts.Clock, Gzip: opts.Gzip, Faults: opts.Faults})
@@ -236,16 +236,16 @@ func (o *Tenant) judge(text, base string) string {
 
 // allowed tells whether a request may read the log, and answers itself where it
 // may not. A token goes with its own scheme only.
-func (o *Tenant) allowed(c *saassim.Call, scheme string, g saassim.Grant) bool {
+func (o *Tenant) allowed(c *saassim.Call, scheme string) bool {
 	switch {
 	case c.Entry.Auth == saassim.AuthMissing:
 		refuse(c, http.StatusUnauthorized, "E0000005", "Invalid session")
-	case c.Entry.Auth != saassim.AuthOK || g.Subject != scheme:
+	case c.Entry.Auth != saassim.AuthOK || c.Grant.Subject != scheme:
 		if scheme == "Bearer" {
 			c.W.Header().Set("WWW-Authenticate", `Bearer authorization_uri="`+base(c)+`/oauth2/v1/authorize", error="invalid_token", error_description="The token is invalid."`)
 		}
 		refuse(c, http.StatusUnauthorized, "E0000011", "Invalid token provided")
-	case !slices.Contains(g.Scopes, ScopeLogs):
+	case !slices.Contains(c.Grant.Scopes, ScopeLogs):
 		refuse(c, http.StatusForbidden, "E0000006", "You do not have permission to perform the requested action")
 	default:
 		return true

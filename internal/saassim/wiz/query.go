@@ -89,7 +89,7 @@ func (c *call) graphql() {
 	}
 	invalid := json.Unmarshal(body, &req)
 	c.Entry.Variables = req.Variables
-	grant := c.Authorize("Bearer")
+	c.Authorize("Bearer")
 	var p *plan
 	var vars map[string]any
 	var errs []gqlError
@@ -111,7 +111,7 @@ func (c *call) graphql() {
 	case errs != nil:
 		c.failed(c.w.opts.ValidationStatus, errs...)
 	default:
-		c.execute(p, vars, grant.Scopes)
+		c.execute(p, vars, c.Grant.Scopes)
 	}
 }
 
