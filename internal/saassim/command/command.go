@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -70,13 +71,13 @@ var products = []product{wizProduct, boxProduct, appomniProduct, oktaProduct}
 
 // Command is what Main does, until the context ends.
 func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	p, names := products[0], []string{}
+	var names []string
 	for _, o := range products {
 		names = append(names, o.name)
-		if len(args) > 0 && args[0] == o.name {
-			p, args = o, args[1:]
-			break
-		}
+	}
+	p := products[0]
+	if len(args) > 0 && slices.Contains(names, args[0]) {
+		p, args = products[slices.Index(names, args[0])], args[1:]
 	}
 	fs := flag.NewFlagSet("saassim", flag.ContinueOnError)
 	fs.SetOutput(stderr)
@@ -107,8 +108,8 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		if i == 0 {
 			suffix = ""
 		}
-		first[name] = fs.Int(name, 0, "`number` of "+name+" records to begin with")
-		live[name] = fs.Float64("live"+suffix, 0, name+" `events` a second from now on")
+		first[name] = fs.Int(name, 0, "`number` of records of "+name+" to begin with")
+		live[name] = fs.Float64("live"+suffix, 0, "`events` of "+name+" a second from now on")
 	}
 	build := p.flags(fs)
 	if err := fs.Parse(args); err != nil {

@@ -149,8 +149,12 @@ func TestCommandMisuse(t *testing.T) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}
-	if err := Command(t.Context(), []string{"-h"}, io.Discard, io.Discard); !errors.Is(err, flag.ErrHelp) {
-		t.Errorf("-h: %v", err)
+	for _, name := range []string{"wiz", "box", "appomni", "okta"} {
+		var help bytes.Buffer
+		if err := Command(t.Context(), []string{name, "-h"}, io.Discard, &help); !errors.Is(err, flag.ErrHelp) ||
+			!strings.Contains(help.String(), "product: wiz, box, appomni, okta.") || !strings.Contains(help.String(), "Flags of "+name+":") {
+			t.Errorf("%s -h: %v\n%s", name, err, help.String())
+		}
 	}
 	for _, args := range [][]string{{"-addr", "192.0.2.1:80"}, {"-addr", "127.0.0.1"}, {"-admin-addr", "0.0.0.0:0"}, {"-addr-file", "/"}} {
 		if err := Command(t.Context(), args, io.Discard, io.Discard); err == nil || errors.As(err, new(misuse)) {
