@@ -29,11 +29,15 @@ acme/testdata/audit/login.expected.json  the document that it must become
 
 ## Paths
 
-Where a value stands in JSON is written as a path: ` + "`a.b`" + ` a member of a member; ` + "`a[0].b`" + ` of an element; ` + "`a[].b`" + ` of every element; ` + "`a[name=x].value`" + ` of the first element whose member ` + "`name`" + ` is ` + "`x`" + `; ` + "`a.\"b.c\"`" + ` a name with a dot in it.
+Where a value stands in JSON is written as a path: ` + "`a.b`" + ` a member of a member; ` + "`a[0].b`" + ` of an element; ` + "`a[].b`" + ` of every element; ` + "`a[name=x].value`" + ` of the first element whose member ` + "`name`" + ` is ` + "`x`" + `, ` + "`a[][name=x].value`" + ` of each such element; ` + "`a.\"b.c\"`" + ` a name with a dot in it.
 
 ## Names
 
 A text may hold ` + "`${name}`" + `: a setting of the connection, one of the product's derived names, and in requests also ` + "`since`, `until`, `cursor`, `offset`, `page_size` and `time_field`" + `. An entry of a map that is one such name and nothing else is left out where the name has no value, as ` + "`${cursor}`" + ` has none on the first page.
+
+## Conditions
+
+A condition is a map by paths, and holds when every entry does: ` + "`a.b: x`" + ` where the value is x, ` + "`a.b: [x, y]`" + ` where it is one of these, ` + "`a.b: {exists: true}`" + ` where there is one (or none, with ` + "`false`" + `), ` + "`a.b: {glob: \"x_*\"}`" + ` where it matches a pattern, or one of a list of patterns. ` + "`any: [...]`" + ` holds where one of several conditions does, ` + "`not: {...}`" + ` where a condition does not.
 `
 
 // TestDocs keeps docs/catalog.md the same as the types, the schema and the
@@ -147,7 +151,7 @@ func element(t reflect.Type) (of reflect.Type, form string) {
 		return of, "list of " + plural(of, inner)
 	case reflect.Map:
 		if t == reflect.TypeFor[Condition]() {
-			return reflect.TypeFor[string](), "condition"
+			return reflect.TypeFor[string](), "[condition](#conditions)"
 		}
 		of, inner := element(t.Elem())
 		return of, "map of " + plural(of, inner)

@@ -65,6 +65,6 @@ type Expr struct {
 	Table   string   `yaml:"table,omitempty"`   // named table to translate through; a value it lacks is an error unless Else
 	Else    string   `yaml:"else,omitempty"`    // for values that the table lacks; "=" keeps the value as it is
 	Case    string   `yaml:"case,omitempty"`    // lower or upper
-	Sort    bool     `yaml:"sort,omitempty"`    // lists
+	Sort    bool     `yaml:"sort,omitempty"`    // puts a list in order
 	Lenient bool     `yaml:"lenient,omitempty"` // a value that does not fit is passed over without a word
 }

@@ -267,8 +267,9 @@ type Pushed struct {
 }
 
 // Columns are the names that columns of a table may have, by the path of what
-// they hold in a record. Case, spaces and punctuation of names do not count;
-// a column that is not listed becomes a member of its own name.
+// they hold in a record, best first where a table has several. Case, spaces and
+// punctuation of names do not count; a column that is not listed becomes a
+// member of its own name.
 type Columns map[string][]string
 
 // Record says what makes a record itself.

@@ -33,6 +33,7 @@ func TestSchema(t *testing.T) {
 			"MatrixEvent.category": emm.Matrix().CategoryKeys(), "MatrixEvent.event_type": emm.Matrix().EventTypeKeys(),
 			"expression.as": as, "expression.case": {"lower", "upper"},
 		},
+		Like: map[string]string{"expression": "Expr"},
 	}
 	g.Types[reflect.TypeFor[Attributes]()] = schemagen.Schema{
 		"type": "object", "propertyNames": schemagen.Schema{"enum": emm.Matrix().AttributeKeys()},

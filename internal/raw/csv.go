@@ -1,7 +1,6 @@
 package raw
 
 import (
-	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -35,9 +34,9 @@ type column struct {
 
 // NewCSV reads the first line. Names says which columns stand where in a
 // record: a dotted path, and the column names that mean it, which are the same
-// whatever their case, spaces and punctuation. A column that is not among them
-// becomes a member of its own name, in lower case with _ between words. limit
-// is how many bytes a line may have.
+// whatever their case, spaces and punctuation, best first where a table has
+// several. A column that is not among them becomes a member of its own name, in
+// lower case with _ between words. limit is how many bytes a line may have.
 //
 // The columns may be parted by commas, semicolons, tabs or bars.
 func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) {
@@ -53,19 +52,9 @@ func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read the names of the columns: %w", err)
 	}
-	known := map[string]string{} // path by column name
-	for _, path := range slices.Sorted(maps.Keys(names)) {
-		known[letters(path)] = path
-		for _, name := range names[path] {
-			known[letters(name)] = path
-		}
-	}
-	lastNames(names, known)
-	paths := make([]string, len(head))
-	for i, name := range head {
-		if paths[i] = cmp.Or(known[letters(name)], plain(name)); paths[i] == "" {
-			return nil, fmt.Errorf("column %d has no name", i+1)
-		}
+	paths := pathsOf(head, meanings(names))
+	if i := slices.Index(paths, ""); i >= 0 {
+		return nil, fmt.Errorf("column %d has no name", i+1)
 	}
 	taken := map[string]string{} // column name by path
 	for i, name := range head {
@@ -86,18 +75,58 @@ func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) 
 	return c, nil
 }
 
-// lastNames lets a path be meant by its last name alone, where only one has it.
-func lastNames(names map[string][]string, known map[string]string) {
+// meaning is what the name of a column says: a path, and how well it says so,
+// where less is better.
+type meaning struct {
+	path string
+	rank int
+}
+
+// meanings are those of all names, by their letters: a path itself, then the
+// names that are given for it in their order, and the path's last name alone
+// where only one path has it.
+func meanings(names map[string][]string) map[string]meaning {
+	known := map[string]meaning{}
 	last := map[string][]string{}
-	for path := range names {
+	for _, path := range slices.Sorted(maps.Keys(names)) {
+		for rank, name := range append([]string{path}, names[path]...) {
+			if other, taken := known[letters(name)]; !taken || rank < other.rank {
+				known[letters(name)] = meaning{path, rank}
+			}
+		}
 		name := letters(path[strings.LastIndexByte(path, '.')+1:])
 		last[name] = append(last[name], path)
 	}
 	for name, paths := range last {
 		if _, taken := known[name]; !taken && len(paths) == 1 {
-			known[name] = paths[0]
+			known[name] = meaning{paths[0], 1}
 		}
 	}
+	return known
+}
+
+// pathsOf says where the values of each column stand in a record. Of columns
+// that mean the same path the best one has it, and the others become members of
+// their own names, as do those that mean nothing known.
+func pathsOf(head []string, known map[string]meaning) []string {
+	best := map[string]int{} // column by path
+	for i, name := range head {
+		m, ok := known[letters(name)]
+		if !ok {
+			continue
+		}
+		if other, taken := best[m.path]; !taken || m.rank < known[letters(head[other])].rank {
+			best[m.path] = i
+		}
+	}
+	paths := make([]string, len(head))
+	for i, name := range head {
+		paths[i] = plain(name)
+		if m, ok := known[letters(name)]; ok && best[m.path] == i {
+			paths[i] = m.path
+		}
+	}
+	return paths
 }
 
 // separator is the one of the usual separators that the first line has most of.

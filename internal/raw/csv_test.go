@@ -50,6 +50,7 @@ func TestCSV(t *testing.T) {
 		"JSON in a cell":     {"ID,extra,other\na,\"{\"\"x\"\": [1, 2.50]}\",{no\n", []string{`{"extra":{"x": [1, 2.50]},"identifier":"a","other":"{no"}`}},
 		"lines in a cell":    {"ID,note\na,\"one\ntwo \"\"three\"\"\"\n", []string{`{"identifier":"a","note":"one\ntwo \"three\""}`}},
 		"byte order mark":    {"\xef\xbb\xbfID\r\na\r\n", []string{`{"identifier":"a"}`}},
+		"the best name":      {"Log ID,ID,Date,Action At,id\na,b,c,d,e\n", []string{`{"action_at":"d","date":"c","id":"e","identifier":"b","log_id":"a"}`}},
 		"no record":          {"ID,Date\n", nil},
 		"siblings between":   {"action_data.z,ID,action_data.a\n1,b,2\n", []string{`{"action_data":{"a":"2","z":"1"},"identifier":"b"}`}},
 	} {
@@ -66,11 +67,11 @@ func TestCSV(t *testing.T) {
 func TestCSVErrors(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"":             "read the names of the columns: there is no first line",
-		"ID,Log Id\n":  `columns "ID" and "Log Id" both mean identifier`,
-		"ID,,x\n":      "column 2 has no name",
-		"ID,Date\na\n": "not a table: record on line 2: wrong number of fields",
-		"ID\n\"a\n":    `not a table: parse error on line 2, column 4: extraneous or missing " in quoted-field`,
+		"":                      "read the names of the columns: there is no first line",
+		"Action_at,action at\n": `columns "Action_at" and "action at" both mean action_at`,
+		"ID,,x\n":               "column 2 has no name",
+		"ID,Date\na\n":          "not a table: record on line 2: wrong number of fields",
+		"ID\n\"a\n":             `not a table: parse error on line 2, column 4: extraneous or missing " in quoted-field`,
 	} {
 		if _, err := readTable(text, 1000); err == nil || err.Error() != want {
 			t.Errorf("%q:\n got %v\nwant %s", text, err, want)

@@ -4,6 +4,7 @@
 package schemagen
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -25,6 +26,7 @@ type Schema = map[string]any
 type Generator struct {
 	Types      map[reflect.Type]Schema // types that are written in a form of their own
 	Words      map[string][]string     // "Type.key" → the words that it takes
+	Like       map[string]string       // a type that has the comments of another, by their names
 	References bool                    // values may be ${env:X}, so numbers may be texts
 
 	comments map[string]string // "Type.Field" → its comment; "Type" → the type's
@@ -100,7 +102,8 @@ func (g *Generator) define(t reflect.Type) {
 	properties := Schema{}
 	def := Schema{"type": []string{"object", "null"}, "additionalProperties": false, "properties": properties}
 	g.defs[t.Name()] = def // before its fields, which may refer to it
-	if comment := g.comments[t.Name()]; comment != "" {
+	commented := cmp.Or(g.Like[t.Name()], t.Name())
+	if comment := g.comments[commented]; comment != "" {
 		def["description"] = comment
 	}
 	required := []string{}
@@ -110,7 +113,7 @@ func (g *Generator) define(t reflect.Type) {
 		if words := g.Words[t.Name()+"."+f.Key]; words != nil {
 			property = Schema{"enum": words}
 		}
-		if comment := g.comments[t.Name()+"."+field.Name]; comment != "" {
+		if comment := g.comments[commented+"."+field.Name]; comment != "" {
 			property["description"] = comment
 		}
 		properties[f.Key] = property
