@@ -136,3 +136,44 @@ func TestWizMutationsArePlaced(t *testing.T) {
 		}
 	}
 }
+
+// So are the queries about reports.
+func TestWizReportQueries(t *testing.T) {
+	t.Parallel()
+	schema := wizSchema(t)
+	product, err := load(t).Product("wiz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := product.Reports
+	for name, q := range map[string]catalog.Query{"create": r.Create, "rerun": r.Rerun, "read": r.Read, "list": r.List} {
+		query, errs := gqlparser.LoadQueryWithRules(schema, q.GraphQL.Query, rules.NewDefaultRules())
+		if len(errs) > 0 {
+			t.Errorf("%s: %v", name, errs)
+			continue
+		}
+		variables := map[string]any{}
+		for name, value := range q.GraphQL.Variables {
+			variables[name] = value // texts, in place of which names stand, are of the right type already
+		}
+		if input, ok := variables["input"].(map[string]any); ok && name == "create" {
+			filled := map[string]any{"name": "x", "type": "AUDIT_LOG", "format": "CSV"}
+			if len(filled) != len(input) {
+				t.Errorf("create sends %v", input)
+			}
+			for kind, of := range r.Kinds {
+				more, _ := of.Variables["input"].(map[string]any)
+				for key, value := range more {
+					filled[key] = value
+				}
+				variables["input"] = filled
+				if kind == "audit" {
+					filled["auditLogParams"] = map[string]any{"filters": map[string]any{"timestamp": map[string]any{"after": "2026-01-01T00:00:00.000000Z", "before": "2026-02-01T00:00:00.000000Z"}}}
+				}
+			}
+		}
+		if _, err := validator.VariableValues(schema, query.Operations[0], variables); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

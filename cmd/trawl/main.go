@@ -56,12 +56,16 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 	}()
 
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	return (&app{stdin: stdin, stdout: stdout, stderr: stderr}).execute(ctx, args)
+}
+
+// execute carries out a command line, and returns the status to exit with.
+func (a *app) execute(ctx context.Context, args []string) int {
 	root := a.command()
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:
@@ -114,6 +118,7 @@ type app struct {
 	logLevel  string
 
 	progressEvery time.Duration // of the lines where stderr is no terminal; 0: progressElsewhere
+	reportEvery   time.Duration // between two looks at a report; 0: as usual
 }
 
 // command is the whole command tree.
@@ -156,7 +161,7 @@ func (a *app) command() *cobra.Command {
 	}
 	add("start", a.demoCommand(), a.initCommand(), a.checkCommand())
 	add("collect", a.runCommand(), a.backfillCommand(), a.importCommand(), a.statusCommand(), a.feedCommand())
-	add("data", a.normalizeCommand(), a.catalogCommand(), a.emmCommand(), a.configCommand())
+	add("data", a.normalizeCommand(), a.catalogCommand(), a.emmCommand(), a.wizCommand(), a.configCommand())
 	root.AddCommand(a.versionCommand())
 	markMisuse(root)
 	return root

@@ -74,6 +74,9 @@ func checkProduct(doc *strictyaml.Document, folder string, p *Product) {
 	for class := range p.Advice {
 		top.at("advice", class).isOneOf(class, classes)
 	}
+	if p.Reports != nil {
+		checkReports(top.at("reports"), p)
+	}
 	top.at("links").links(p.Links)
 	ids := map[string]bool{}
 	for i, c := range p.Collection {

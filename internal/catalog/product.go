@@ -24,8 +24,48 @@ type Product struct {
 	Links      []Link             `yaml:"links,omitempty"`      // where these facts come from
 	Collection []Collection       `yaml:"collection,omitempty"` // the ways in which its records can be collected, which the sources name in their matrix
 	Tables     Tables             `yaml:"tables,omitempty"`     // for the mappings of all its sources
+	Reports    *Reports           `yaml:"reports,omitempty"`    // files of records that the product makes to order
 	Order      []string           `yaml:"-"`                    // the names of the settings as product.yaml lists them
 	Sources    map[string]*Source `yaml:"-"`                    // by the second half of their names: audit
+}
+
+// Reports says how files of records are ordered from a product, and where they
+// are then. A report is made once, and run each time its file is made anew.
+type Reports struct {
+	Scopes []string              `yaml:"scopes,omitempty"` // permissions that the credential needs
+	Kinds  map[string]ReportKind `yaml:"kinds"`            // what there can be a report of, by a name of our own
+	Create Query                 `yaml:"create"`           // makes and runs one, of ${name}, ${type} and ${format}; the input of its kind is merged into the variables
+	Rerun  Query                 `yaml:"rerun"`            // runs the report ${id} again
+	Read   Query                 `yaml:"read"`             // the report ${id}
+	List   Query                 `yaml:"list"`             // the reports there are
+	Report ReportPaths           `yaml:"report"`           // where in a report its facts stand
+	States map[string]string     `yaml:"states"`           // what the API's states mean: done, failed or expired; any other is that it is being made
+}
+
+// ReportKind is what a report holds.
+type ReportKind struct {
+	About     string         `yaml:"about"`               // for people
+	Type      string         `yaml:"type"`                // the API's name for it
+	Variables map[string]any `yaml:"variables,omitempty"` // merged into those of create; may hold ${since} and ${until}, as RFC 3339
+	Source    string         `yaml:"source,omitempty"`    // second half of the name of the source whose records these are, which the file can be imported into
+}
+
+// Query is a GraphQL query, and where its result stands in the answer.
+type Query struct {
+	GraphQL GraphQL `yaml:"graphql"`
+	At      string  `yaml:"at"`
+}
+
+// ReportPaths are paths within a report.
+type ReportPaths struct {
+	ID       string `yaml:"id"`
+	Name     string `yaml:"name"`
+	Type     string `yaml:"type"`
+	State    string `yaml:"state"`    // of the last run
+	Progress string `yaml:"progress"` // of it, in percent
+	Failure  string `yaml:"failure"`  // why it failed
+	RunAt    string `yaml:"run_at"`   // when it began
+	URL      string `yaml:"url"`      // where its file is: an address that needs no credential, and holds one
 }
 
 // Setting is one key under a connection's settings.

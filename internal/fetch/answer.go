@@ -341,6 +341,11 @@ func (p *plan) page(a answer, found, records [][]byte, r *Request) (*Page, *Erro
 	page := &Page{Records: records, Total: -1, Fetched: time.Now(), Bytes: len(a.body)}
 	switch kind := jsonscan.Kind(found[inRecords]); kind {
 	case '[':
+	case '{':
+		if !r.one {
+			return bad(Retry, "the answer's records at %s are no list", p.records)
+		}
+		page.Records = [][]byte{found[inRecords]}
 	case 'n': // an empty list, as far as the schemas of lists that may be null go
 	case 0:
 		if p.within && !hasData(found[inData]) {

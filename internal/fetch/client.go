@@ -147,7 +147,9 @@ type Request struct {
 	// the further pages of the lists within them are not read. May be nil.
 	Known func(record []byte, found [][]byte) bool
 
-	id jsontext.Value // of the record that a page of a list within it is asked for
+	id    jsontext.Value // of the record that a page of a list within it is asked for
+	names map[string]any // further ones for ${name}, of Ask
+	one   bool           // the answer may be one record in place of a list of them
 }
 
 // Page is what one answer holds.

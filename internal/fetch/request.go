@@ -104,6 +104,7 @@ func own(r Request) map[string]any {
 	if r.id != nil {
 		m["id"] = r.id
 	}
+	maps.Copy(m, r.names)
 	return m
 }
 

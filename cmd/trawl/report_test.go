@@ -1,0 +1,174 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// reportTenant makes reports as the Wiz API's schema says.
+type reportTenant struct {
+	t      *testing.T
+	server *httptest.Server
+
+	mu      sync.Mutex
+	looks   int // until the report is ready
+	states  []string
+	input   map[string]any // of the last order
+	orders  int
+	fail    string // the API's message to every order
+	expired bool   // the address has
+}
+
+func newReportTenant(t *testing.T) *reportTenant {
+	r := &reportTenant{t: t, states: []string{"QUEUED", "IN_PROGRESS", "COMPLETED"}}
+	r.server = httptest.NewServer(r)
+	t.Cleanup(r.server.Close)
+	return r
+}
+
+func (r *reportTenant) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch req.URL.Path {
+	case "/oauth/token":
+		fmt.Fprint(w, `{"access_token":"report-token","token_type":"Bearer","expires_in":3600}`)
+	case "/signed":
+		if req.Header.Get("Authorization") != "" {
+			r.t.Error("the credential was sent to the signed address")
+		}
+		if r.expired || req.URL.Query().Get("signature") != "s3cret-signature" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		_, _ = io.WriteString(w, "ID,Timestamp,Action,Status\nreported-1,2026-01-02T03:04:05Z,Login,SUCCESS\n")
+	case "/graphql":
+		var body struct {
+			Query     string
+			Variables map[string]any
+		}
+		if err := json.NewDecoder(req.Body).Decode(&body); err != nil || req.Header.Get("Authorization") != "Bearer report-token" {
+			r.t.Errorf("request %v, %v", req.Header, err)
+		}
+		fmt.Fprint(w, r.answer(body.Query, body.Variables))
+	}
+}
+
+func (r *reportTenant) answer(query string, variables map[string]any) string {
+	report := func() string {
+		state := r.states[min(r.looks, len(r.states)-1)]
+		url := "null"
+		if state == "COMPLETED" {
+			url = fmt.Sprintf("%q", r.server.URL+"/signed?signature=s3cret-signature")
+		}
+		return fmt.Sprintf(`{"id":"rep-1","name":"my report","type":{"id":"AUDIT_LOG"},"lastRun":{"status":%q,"progress":50,"failedReason":"too many rows","runAt":"2026-01-02T00:00:00Z","url":%s}}`, state, url)
+	}
+	switch {
+	case r.fail != "" && strings.Contains(query, "mutation"):
+		return `{"errors":[{"message":"` + r.fail + `"}],"data":null}`
+	case strings.Contains(query, "createReport("):
+		r.orders++
+		r.input, _ = variables["input"].(map[string]any)
+		return `{"data":{"createReport":{"report":` + report() + `}}}`
+	case strings.Contains(query, "rerunReport("):
+		r.orders++
+		return `{"data":{"rerunReport":{"report":` + report() + `}}}`
+	case strings.Contains(query, "report(id"):
+		r.looks++
+		if variables["id"] != "rep-1" {
+			return `{"data":{"report":null}}`
+		}
+		return `{"data":{"report":` + report() + `}}`
+	default:
+		return `{"data":{"reports":{"nodes":[` + report() + `]}}}`
+	}
+}
+
+// try runs the command on a configuration with the tenant.
+func (r *reportTenant) try(args ...string) (status int, stdout, stderr string) {
+	r.t.Helper()
+	dir := r.t.TempDir()
+	config := filepath.Join(dir, "trawl.yaml")
+	text := fmt.Sprintf(`
+connections:
+  wiz-prod:
+    product: wiz
+    settings: {api_url: %[1]s/graphql, token_url: %[1]s/oauth/token, client_id: some-client, client_secret: some-secret}
+outputs: {o: {type: file, path: events.ndjson}}
+`, r.server.URL)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	var out, err strings.Builder
+	a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &err, reportEvery: time.Millisecond}
+	status = a.execute(r.t.Context(), append(args, "-c", config))
+	if strings.Contains(out.String()+err.String(), "s3cret") || strings.Contains(out.String()+err.String(), "some-secret") {
+		r.t.Errorf("a secret was printed:\n%s%s", out.String(), err.String())
+	}
+	return status, out.String(), err.String()
+}
+
+func TestReport(t *testing.T) {
+	t.Parallel()
+	const file = "ID,Timestamp,Action,Status\nreported-1,2026-01-02T03:04:05Z,Login,SUCCESS\n"
+	t.Run("create", func(t *testing.T) {
+		t.Parallel()
+		r := newReportTenant(t)
+		out := filepath.Join(t.TempDir(), "audit.csv")
+		status, _, said := r.try("wiz", "report", "create", "wiz-prod", "--since", "2026-01-01", "--name", "my report", "-o", out)
+		got, err := os.ReadFile(out)
+		if status != 0 || err != nil || string(got) != file {
+			t.Errorf("status %d, %v, %q: %s", status, err, got, said)
+		}
+		want := `{"auditLogParams":{"filters":{"timestamp":{"after":"2026-01-01T00:00:00.000000Z"}}},"format":"CSV","name":"my report","type":"AUDIT_LOG"}`
+		if input, err := json.Marshal(r.input); err != nil || string(input) != want {
+			t.Errorf("ordered %s", input)
+		}
+		if !strings.Contains(said, "trawl import wiz-prod/audit "+out) || !strings.Contains(said, "IN_PROGRESS 50 %") {
+			t.Errorf("it said: %s", said)
+		}
+	})
+	for name, tc := range map[string]struct {
+		change func(*reportTenant)
+		args   []string
+		status int
+		stdout string
+		says   string
+		orders int
+	}{
+		"rerun":             {args: []string{"rerun", "wiz-prod", "rep-1", "-o", "-"}, stdout: file, orders: 1},
+		"download":          {args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, stdout: file},
+		"not waiting":       {args: []string{"create", "wiz-prod", "--no-wait"}, stdout: "rep-1\n", orders: 1},
+		"list":              {args: []string{"list", "wiz-prod"}, stdout: "ID     TYPE       STATE   LAST RUN              NAME\nrep-1  AUDIT_LOG  QUEUED  2026-01-02T00:00:00Z  my report\n"},
+		"failed":            {change: func(r *reportTenant) { r.states = []string{"QUEUED", "FAILED"} }, args: []string{"download", "wiz-prod", "rep-1"}, status: 1, says: "report rep-1 failed: too many rows"},
+		"expired":           {change: func(r *reportTenant) { r.states = []string{"EXPIRED"} }, args: []string{"download", "wiz-prod", "rep-1"}, status: 1, says: "make it anew with `trawl wiz report rerun`"},
+		"address expired":   {change: func(r *reportTenant) { r.expired = true }, args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, status: 1, says: "HTTP 403 from 127.0.0.1"},
+		"no such report":    {args: []string{"download", "wiz-prod", "rep-2"}, status: 1, says: "report rep-2: there is none of this id"},
+		"refused":           {change: func(r *reportTenant) { r.fail = "access denied, at least one permission is missing" }, args: []string{"create", "wiz-prod"}, status: 1, says: "create:reports"},
+		"never ready":       {change: func(r *reportTenant) { r.states = []string{"QUEUED"} }, args: []string{"rerun", "wiz-prod", "rep-1", "--timeout", "20ms"}, status: 1, says: "was not ready within 20ms", orders: 1},
+		"ordered once only": {change: func(r *reportTenant) { r.fail = "internal error" }, args: []string{"create", "wiz-prod"}, status: 1, says: "before you try again, see with `trawl wiz report list`"},
+		"another kind":      {args: []string{"create", "wiz-prod", "--kind", "cats"}, status: 2, says: `--kind is "cats"; there can be reports of: audit`},
+		"another form":      {args: []string{"create", "wiz-prod", "--as", "pdf"}, status: 2, says: `--as is "pdf"; it can be csv or json`},
+		"another account":   {args: []string{"list", "wiz-dev"}, status: 2, says: `connection "wiz-dev" is not configured; there are: wiz-prod`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newReportTenant(t)
+			if tc.change != nil {
+				tc.change(r)
+			}
+			status, out, said := r.try(append([]string{"wiz", "report"}, tc.args...)...)
+			if status != tc.status || out != tc.stdout && tc.stdout != "" || !strings.Contains(said, tc.says) || r.orders != tc.orders {
+				t.Errorf("status %d, %d orders\n%s\n%s", status, r.orders, out, said)
+			}
+		})
+	}
+}
