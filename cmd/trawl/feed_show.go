@@ -63,6 +63,9 @@ func writeFeed(w io.Writer, f collect.Status, now time.Time) {
 	if b := f.Backfill; b != nil {
 		fmt.Fprintf(w, "backfill         %s to %s, %.0f %% done\n", when(b.Since), when(b.Until), 100*b.Done)
 	}
+	if f.Whole != nil {
+		writeWhole(w, f.Whole, f.Counts.Gone)
+	}
 	for _, c := range f.Changes {
 		fmt.Fprintf(w, "%s changed    %s: %s\n", c.Setting, when(c.At), c.Meaning)
 	}
@@ -95,6 +98,28 @@ func writeFeed(w io.Writer, f collect.Status, now time.Time) {
 		runs.add(when(r.Began), short(r.Ended.Sub(r.Began)), fmt.Sprint(r.Records), fmt.Sprint(r.Duplicates), fmt.Sprint(r.Late), strings.TrimSuffix(string(r.State)+": "+r.Reason, ": "))
 	}
 	runs.write(w)
+}
+
+// writeWhole prints how a feed's whole readings stand.
+func writeWhole(w io.Writer, whole *collect.WholeStatus, gone int64) {
+	last := "never yet"
+	if l := whole.Last; !l.Began.IsZero() {
+		last = fmt.Sprintf("%s, in %s: %s, %d gone (%d in all)", when(l.Ended), short(l.Ended.Sub(l.Began)), count(int(l.Records), "record"), l.Gone, gone)
+	}
+	fmt.Fprintf(w, "read whole       %s; every %s\n", last, short(whole.Every))
+	if n := whole.Now; n != nil {
+		what := "reading"
+		if n.Walk > 1 {
+			what = "reading again what it missed"
+		}
+		if !n.Ended.IsZero() {
+			what = "telling what is gone"
+		}
+		fmt.Fprintf(w, "whole reading    under way since %s: %s, %s so far\n", when(n.Began), what, count(int(n.Records), "record"))
+	}
+	if whole.Trouble != "" {
+		fmt.Fprintf(w, "not complete     %s\n", whole.Trouble)
+	}
 }
 
 // precise is a moment with its fraction of a second.

@@ -119,10 +119,11 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 	if err != nil {
 		return err
 	}
-	var received, documents int64
+	var received, gone, documents int64
 	paused := 0
 	for _, f := range s.Feeds {
 		received += f.Counts.Records
+		gone += f.Counts.Gone
 		if f.State == collect.StatePaused {
 			paused++
 		}
@@ -134,7 +135,11 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 	if paused > 0 {
 		feeds += fmt.Sprintf(", %d paused", paused)
 	}
-	fmt.Fprintf(a.stderr, "%s: %d records in all, %d documents delivered now\n", feeds, received, documents)
+	vanished := ""
+	if gone > 0 {
+		vanished = fmt.Sprintf(" and %d gone", gone)
+	}
+	fmt.Fprintf(a.stderr, "%s: %d records%s in all, %d documents delivered now\n", feeds, received, vanished, documents)
 	return nil
 }
 

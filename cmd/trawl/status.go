@@ -107,6 +107,12 @@ func statusLines(s engine.Status, width int, colour bool) []string {
 		if b := f.Backfill; b != nil && b.Done < 1 {
 			remark("%s: backfill from %s to %s, %.0f %% done, %d records", name, when(b.Since), when(b.Until), 100*b.Done, b.Records)
 		}
+		if w := f.Whole; w != nil && w.Trouble != "" && f.Reason == "" {
+			remark("%s: not read whole: %s", name, w.Trouble)
+		}
+	}
+	if whole := wholeTable(s); len(whole.rows) > 0 {
+		out = append(append(out, ""), lines(whole, width, colour)...)
 	}
 	if s.Running {
 		connections := &table{header: []string{"CONNECTION", "PRODUCT", "ANSWERS SINCE THE START"}}
@@ -146,6 +152,26 @@ func feedTable(s engine.Status, colour bool) *table {
 			fmt.Sprint(f.Counts.Records), fmt.Sprint(f.Counts.Duplicates), fmt.Sprint(f.Counts.Late), lateness, requests, throttles)
 	}
 	return feeds
+}
+
+// wholeTable lists the feeds that are read whole on a schedule.
+func wholeTable(s engine.Status) *table {
+	whole := &table{header: []string{"READ WHOLE", "EVERY", "LAST", "RECORDS", "GONE", "GONE IN ALL", "NEXT"}, spare: []string{"EVERY", "GONE IN ALL"}}
+	for _, f := range s.Feeds {
+		w := f.Whole
+		if w == nil {
+			continue
+		}
+		records, gone, next := "-", "-", when(w.Next)
+		if !w.Last.Began.IsZero() {
+			records, gone = fmt.Sprint(w.Last.Records), fmt.Sprint(w.Last.Gone)
+		}
+		if w.Now != nil {
+			next = "under way, " + count(int(w.Now.Records), "record")
+		}
+		whole.add(f.Connection+"/"+f.Source, short(w.Every), when(w.Last.Ended), records, gone, fmt.Sprint(f.Counts.Gone), next)
+	}
+	return whole
 }
 
 // outputTable lists the outputs.

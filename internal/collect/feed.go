@@ -322,7 +322,7 @@ func (f *Feed) advance(ctx context.Context) (wait time.Duration, err error) {
 		return 0, err
 	}
 	if _, reading := f.live.next(); !reading {
-		f.finished(ctx)
+		f.finished(ctx, true)
 	}
 	return 0, nil
 }
@@ -384,11 +384,11 @@ func (f *Feed) once(ctx context.Context) error {
 			return err
 		}
 	}
-	f.finished(ctx)
+	f.finished(ctx, false)
 	if err := f.revisitDue(ctx); err != nil {
 		return err
 	}
-	if err := f.snapshotDue(ctx); err != nil {
+	if err := f.snapshotDue(ctx, true); err != nil {
 		return err
 	}
 	if gaps := f.Position().Gaps; len(gaps) > 0 {
@@ -445,11 +445,15 @@ func backoff(n int, limit time.Duration) time.Duration {
 	return min(d, max(limit, 5*time.Second), 5*time.Minute)
 }
 
-// finished notes the end of a round of the main lane and judges it.
-func (f *Feed) finished(ctx context.Context) {
+// finished notes the end of a round of the main lane and judges it; whole: with
+// how its whole readings stand.
+func (f *Feed) finished(ctx context.Context, whole bool) {
 	now := f.now()
 	p := f.Position()
 	found := f.judge(&f.habits, &f.round, &p, now)
+	if short := f.unwhole(now); whole && short.state != "" && (found.state == "" || found.state == StateSilent) {
+		found = short
+	}
 	f.mu.Lock()
 	f.status.LastSuccess = now.UTC()
 	if found.state != StateMissingFields {

@@ -131,9 +131,6 @@ func (f *Feed) judge(h *Habits, r *round, p *Position, now time.Time) fault {
 	if repeats := r.received - r.met; r.received >= leastReceived && repeats*2 > r.received {
 		return fault{StateDuplicating, fmt.Sprintf("%d of the %d records of the last round came more than once in it; they are dropped, but use up the rate limit", repeats, r.received)}
 	}
-	if found := f.unwhole(now); found.state != "" {
-		return found
-	}
 	if limit := max(silentTimes*h.Silence, leastSilence); h.Silence > 0 && !source.OnlyWhole() && now.Sub(h.Newest) > limit {
 		return fault{StateSilent, fmt.Sprintf("the newest record is of %s, and this feed was never silent for more than %s: check in the product whether it still logs",
 			h.Newest.UTC().Format(time.RFC3339), h.Silence.Round(time.Second))}

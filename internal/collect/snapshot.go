@@ -164,7 +164,15 @@ func (f *Feed) wholeDue() (at time.Time, known bool) {
 	case w == nil || w.Tried.After(now): // the clock was set back
 		return now, true
 	}
-	return later(w.Tried.Add(f.opts.Snapshot), now), true
+	return later(w.Tried.Add(w.pause(f.opts.Snapshot)), now), true
+}
+
+// pause is how long after the beginning of the last reading the next one is due.
+func (w *Whole) pause(every time.Duration) time.Duration {
+	if w.Short != "" {
+		return every / 4
+	}
+	return every
 }
 
 // readWhole does the next thing of the whole reading that is under way, or
@@ -194,12 +202,13 @@ func (f *Feed) readWhole(ctx context.Context) (more bool, err error) {
 	return l.pos.Whole.underWay(), err
 }
 
-// snapshotDue does the whole reading that is under way or due.
-func (f *Feed) snapshotDue(ctx context.Context) error {
+// snapshotDue does the whole reading that is under way or due; again: also if
+// the last one was not complete.
+func (f *Feed) snapshotDue(ctx context.Context, again bool) error {
 	if f.snapshot == nil {
 		return nil
 	}
-	if at, known := f.wholeDue(); !known || at.After(f.now()) {
+	if at, known := f.wholeDue(); (!known || at.After(f.now())) && !(again && f.wholeGaps() != nil) {
 		return nil
 	}
 	for more := true; more && ctx.Err() == nil && !f.paused.Load(); {
@@ -221,7 +230,7 @@ func (f *Feed) runSnapshots(ctx context.Context) {
 	for {
 		f.flush(ctx, 1)
 		if !f.paused.Load() && !f.now().Before(again) {
-			err := f.snapshotDue(ctx)
+			err := f.snapshotDue(ctx, false)
 			switch {
 			case err == nil:
 				failures, again = 0, time.Time{}
@@ -319,7 +328,7 @@ func (f *Feed) advanceWhole(ctx context.Context) (wait time.Duration, err error)
 	f.collecting()
 	more, err := f.readWhole(ctx)
 	if err == nil && !more {
-		f.finished(ctx)
+		f.finished(ctx, true)
 	}
 	return 0, err
 }
@@ -337,7 +346,7 @@ func (f *Feed) onceWhole(ctx context.Context) error {
 			return err
 		}
 	}
-	f.finished(ctx)
+	f.finished(ctx, true)
 	if short := f.wholeGaps(); short != nil {
 		return short
 	}
@@ -361,7 +370,7 @@ func wholeOf(p *Position, every time.Duration) *WholeStatus {
 		if w.underWay() {
 			s.Now = &Reading{Began: w.Now.Began, Ended: w.Now.Ended, Records: w.Now.Records, Gone: w.Now.Gone, Walk: w.Now.Walk}
 		} else if !w.Tried.IsZero() {
-			s.Next = w.Tried.Add(every)
+			s.Next = w.Tried.Add(w.pause(every))
 		}
 	}
 	return s

@@ -364,10 +364,8 @@ func (l *lane) endWhole(ctx context.Context, next Position) error {
 	f, w := l.feed, next.Whole
 	now, old := *w.Now, w.Base
 	w.Base, w.Now = now.Met, nil
-	level, said := f.log.Info, "read whole"
 	if len(next.Gaps) > 0 {
 		w.Short = next.Gaps[0].Why
-		level, said = f.log.Warn, "the whole reading was not complete, so it tells of nothing gone"
 	} else {
 		w.Last = Reading{Began: now.Began, Ended: now.Ended, Records: now.Records, Gone: now.Gone}
 		next.Watermark = now.Began
@@ -377,8 +375,10 @@ func (l *lane) endWhole(ctx context.Context, next Position) error {
 	}
 	if w.Short == "" {
 		f.mended()
+		f.log.Info("read whole", "records", now.Records, "gone", now.Gone, "took", now.Ended.Sub(now.Began).Round(time.Millisecond))
+	} else {
+		f.log.Warn("the whole reading was not complete, so it tells of nothing gone", "records", now.Records, "gaps", len(next.Gaps), "reason", w.Short)
 	}
-	level(said, "records", now.Records, "gone", now.Gone, "took", now.Ended.Sub(now.Began).Round(time.Millisecond), "why", w.Short)
 	f.whole = nil
 	if err := l.roll(old).clear(context.WithoutCancel(ctx)); err != nil {
 		f.log.Warn("the space of an old list is not given back", "error", err)

@@ -83,7 +83,8 @@ func working() engine.Status {
 		Feeds: []engine.FeedStatus{
 			{Status: collect.Status{Connection: "wiz-prod", Source: "audit", State: collect.StateIdle, Since: at(1), Watermark: at(8), LastSuccess: at(10),
 				Counts: collect.Counts{Pages: 3, Records: 250, Duplicates: 12, Late: 2}}, LagSeconds: 42, Requests: 7, Throttles: 1},
-			{Status: collect.Status{Connection: "wiz-prod", Source: "issues", State: collect.StatePaused, Since: at(2), Reason: "paused"}},
+			{Status: collect.Status{Connection: "wiz-prod", Source: "issues", State: collect.StatePaused, Since: at(2), Reason: "paused",
+				Counts: collect.Counts{Gone: 5}, Whole: &collect.WholeStatus{}}},
 		},
 		Connections: []engine.ConnectionStatus{{Name: "wiz-prod", Product: "wiz", Answers: engine.Answers{fetch.OK: 6, fetch.Throttle: 1}}},
 		Outputs:     []engine.OutputStatus{{Status: deliver.Status{Output: "archive", State: deliver.StateOK, Since: at(3), Documents: 240, DeadLetters: 1}, PendingPages: 2}},
@@ -232,6 +233,8 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	want = append(want,
+		`trawl_gone_records_total counter`,
+		`trawl_gone_records_total{connection="wiz-prod",source="issues"} 5`, // a log has none
 		`trawl_late_records_total counter`,
 		`trawl_late_records_total{connection="wiz-prod",source="audit"} 2`,
 		`trawl_late_records_total{connection="wiz-prod",source="issues"} 0`,

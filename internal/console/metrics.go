@@ -15,6 +15,7 @@ var (
 	descRecords     = prometheus.NewDesc("trawl_records_total", "Records written to the log since the feed began.", feedLabels, nil)
 	descDuplicates  = prometheus.NewDesc("trawl_duplicates_total", "Records received again and dropped.", feedLabels, nil)
 	descLate        = prometheus.NewDesc("trawl_late_records_total", "Records that became visible after their time had been read.", feedLabels, nil)
+	descGone        = prometheus.NewDesc("trawl_gone_records_total", "Records of a state that are no longer there, as told in the log since the feed began.", feedLabels, nil)
 	descLag         = prometheus.NewDesc("trawl_feed_lag_seconds", "How far the feed's watermark is behind now.", feedLabels, nil)
 	descLastSuccess = prometheus.NewDesc("trawl_feed_last_success_timestamp_seconds", "When the feed was last read to the present.", feedLabels, nil)
 	descState       = prometheus.NewDesc("trawl_feed_state", "1 for the state that the feed is in, 0 for the others.", []string{"connection", "source", "state"}, nil)
@@ -30,7 +31,7 @@ var (
 type metrics struct{ engine Engine }
 
 func (m metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRecords, descDuplicates, descLate, descLag, descLastSuccess, descState,
+	for _, d := range []*prometheus.Desc{descRecords, descDuplicates, descLate, descGone, descLag, descLastSuccess, descState,
 		descRequests, descDelivered, descPending, descDead, descLogBytes} {
 		ch <- d
 	}
@@ -52,6 +53,9 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		send(descRecords, prometheus.CounterValue, float64(f.Counts.Records), c, src)
 		send(descDuplicates, prometheus.CounterValue, float64(f.Counts.Duplicates), c, src)
 		send(descLate, prometheus.CounterValue, float64(f.Counts.Late), c, src)
+		if f.Whole != nil {
+			send(descGone, prometheus.CounterValue, float64(f.Counts.Gone), c, src)
+		}
 		send(descLag, prometheus.GaugeValue, f.LagSeconds, c, src)
 		if !f.LastSuccess.IsZero() {
 			send(descLastSuccess, prometheus.GaugeValue, float64(f.LastSuccess.UnixMilli())/1000, c, src)
