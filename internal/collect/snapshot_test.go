@@ -36,7 +36,7 @@ func TestSchedule(t *testing.T) {
 					}
 					return n
 				}
-				time.Sleep(time.Hour)
+				time.Sleep(time.Hour + 30*time.Second) // between two rounds, as all that follows
 				wantLines(t, log, 0, lineOf("", ids, " 1")...)
 				if n := readings(); n != 1 {
 					t.Errorf("%d walks over everything in the first hour", n)
