@@ -69,7 +69,7 @@ outputs: {archive: {type: file, path: events.ndjson}}
 			t.Fatal(err)
 		}
 		r.Header.Set("Authorization", "Bearer t0ken-of-the-sender")
-		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}).Do(r)
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}).Do(r)
 		if err != nil {
 			return 0, err.Error()
 		}
