@@ -60,6 +60,9 @@ func writeFeed(w io.Writer, f collect.Status, now time.Time) {
 	if f.LatenessMax > 0 {
 		fmt.Fprintf(w, "records appear   after %s (half of them), %s (99 %%), %s (the latest)\n", short(f.LatenessP50), short(f.LatenessP99), short(f.LatenessMax))
 	}
+	if s := f.Stream; s != nil {
+		writeStream(w, s, now)
+	}
 	if b := f.Backfill; b != nil {
 		fmt.Fprintf(w, "backfill         %s to %s, %.0f %% done\n", when(b.Since), when(b.Until), 100*b.Done)
 	}
@@ -119,6 +122,24 @@ func writeWhole(w io.Writer, whole *collect.WholeStatus, gone int64) {
 	}
 	if whole.Trouble != "" {
 		fmt.Fprintf(w, "not complete     %s\n", whole.Trouble)
+	}
+}
+
+// writeStream prints where a feed stands in the stream of its source.
+func writeStream(w io.Writer, s *collect.StreamStatus, now time.Time) {
+	at := "no position yet"
+	if s.Position != "" {
+		at = fmt.Sprintf("%s, answered %s ago", cut(s.Position, 24), short(now.Sub(s.At)))
+	}
+	if s.ByTime {
+		at += "; what was there before is read by time"
+	}
+	fmt.Fprintf(w, "stream           %s\n", at)
+	if l := s.Lost; l != nil {
+		fmt.Fprintf(w, "position lost    %s: %s\n", when(l.At), l.Why)
+		if !l.Until.IsZero() {
+			fmt.Fprintf(w, "                 in its place %s to %s was read by time\n", when(l.Since), when(l.Until))
+		}
 	}
 }
 

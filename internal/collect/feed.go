@@ -502,7 +502,10 @@ func (f *Feed) collecting() {
 	switch f.Status().State {
 	case StateBehind, StateLossy: // stays until a round has ended
 	default:
-		f.setState(StateCollecting, "")
+		f.mu.Lock()
+		reason := f.status.Stream.detour()
+		f.mu.Unlock()
+		f.setState(StateCollecting, reason)
 	}
 }
 

@@ -23,7 +23,7 @@ const (
 	leastSilence   = time.Hour   // and never shorter than this
 	behindRounds   = 3           // rounds in a row that begin later than the one before
 	leastBehind    = time.Minute // that a feed lags by then
-	retentionShare = 0.8         // of the product's retention that a feed may lag
+	retentionShare = 0.8         // of the product's retention that a feed may lag, or a position go unused
 )
 
 // Habits are what a feed is used to. They are stored with its live lane.
@@ -128,8 +128,11 @@ func (f *Feed) judge(h *Habits, r *round, p *Position, now time.Time) fault {
 		return fault{StateMissingFields, fmt.Sprintf("no record of the last round has %s, which all should have: check the scopes of the credential, and whether the product changed its API",
 			strings.Join(missing, ", "))}
 	}
+	if s := p.Stream; s != nil && s.Losses >= mostLosses {
+		return fault{StateStuck, fmt.Sprintf("%d positions in the stream were lost one after the other, the last because %s; new records are read by time meanwhile", s.Losses, s.Lost.Why)}
+	}
 	if repeats := r.received - r.met; r.received >= leastReceived && repeats*2 > r.received {
-		return fault{StateDuplicating, fmt.Sprintf("%d of the %d records of the last round came more than once in it; they are dropped, but use up the rate limit", repeats, r.received)}
+		return fault{StateDuplicating, fmt.Sprintf("%d of the %d records of the last round came more than once; they are dropped, but use up the rate limit", repeats, r.received)}
 	}
 	if limit := max(silentTimes*h.Silence, leastSilence); h.Silence > 0 && !source.OnlyWhole() && now.Sub(h.Newest) > limit {
 		return fault{StateSilent, fmt.Sprintf("the newest record is of %s, and this feed was never silent for more than %s: check in the product whether it still logs",
@@ -142,6 +145,9 @@ func (f *Feed) judge(h *Habits, r *round, p *Position, now time.Time) fault {
 func (f *Feed) slipping(p *Position, now time.Time) fault {
 	if p.Watermark.Equal(p.Floor) {
 		return fault{} // its first round
+	}
+	if found := f.forgetting(p, now); found.state != "" {
+		return found
 	}
 	lag := now.Sub(p.Watermark)
 	if r := f.opts.Source.Window.Retention.Std(); r > 0 && lag > time.Duration(retentionShare*float64(r)) {

@@ -27,6 +27,8 @@ type lane struct {
 	began    time.Time // of the last round
 	gapRead  bool      // a page of a gap was asked for in this round
 	short    shortWalks
+	fails    int  // of the stream, in a row
+	renew    bool // the present position is to be asked for, though there is one
 	unsaved  int  // pages since the position was written
 	stale    bool // a write failed, so that the log may hold more than is known here
 }
@@ -113,7 +115,8 @@ func (l *lane) load(ctx context.Context) error {
 		l.pos.Slices, l.pos.Gaps = slices.DeleteFunc(l.pos.Slices, gone), slices.DeleteFunc(l.pos.Gaps, gone)
 	}
 	// A cursor belongs to the query that gave it.
-	if now := l.feed.opts.Settings; then != (Settings{}) && (then.Filter != now.Filter || then.Request != now.Request) {
+	now, changed := l.feed.opts.Settings, then != (Settings{})
+	if changed && (then.Filter != now.Filter || then.Request != now.Request) {
 		for i := range l.pos.Slices {
 			l.pos.again(i)
 		}
@@ -123,6 +126,12 @@ func (l *lane) load(ctx context.Context) error {
 		if then.Filter != now.Filter {
 			l.pos.refilter()
 		}
+	}
+	if s := l.pos.Stream; changed && s != nil && s.Cursor != nil && (then.Filter != now.Filter || then.Stream != now.Stream) {
+		s.lose(l.feed.now().UTC(), "a setting of the feed changed, and a position belongs to the request that gave it")
+	}
+	if l.feed.opts.Source.Stream == nil {
+		l.pos.Stream = nil
 	}
 	l.feed.forget.Store(max(l.feed.forget.Load(), l.pos.ForgetTo))
 	clear(l.walks)
@@ -188,10 +197,7 @@ func (l *lane) remember(p pagelog.Page) {
 func (l *lane) next() (sliceID, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.pos.Slices) == 0 {
-		return sliceID{}, false
-	}
-	return l.pos.Slices[0].id(), true
+	return l.pos.first()
 }
 
 // plan begins a round of the live lane, which reads up to now.
@@ -204,10 +210,7 @@ func (l *lane) plan(ctx context.Context) error {
 	opts, log := l.feed.opts, l.feed.log
 	now := l.feed.now().UTC().Truncate(time.Microsecond)
 	next := l.pos.clone()
-	oldest := time.Time{}
-	if r := opts.Source.Window.Retention.Std(); r > 0 {
-		oldest = now.Add(-r)
-	}
+	oldest := l.feed.oldest(now)
 	if next.Watermark.IsZero() {
 		start, ok := opts.Start(now)
 		if !ok {
@@ -227,16 +230,38 @@ func (l *lane) plan(ctx context.Context) error {
 		next.Watermark = later(earlier(l.feed.newest(), now), next.Floor)
 		log.Warn("the clock went back: reading again from the newest record on", "by_at_least", ahead, "from", next.Watermark)
 	}
-	since := later(next.Watermark.Add(-l.feed.overlap()), later(next.Floor, oldest))
+	since := l.feed.reach(&next, now)
 	if oldest.After(next.Watermark) {
 		log.Error("the feed stood still for longer than the product keeps records; what lies between is lost",
 			"from", next.Watermark, "to", oldest)
 	}
-	if now.After(since) {
+	next.Round = next.Watermark
+	before := l.pos.Stream
+	switch {
+	case opts.Source.Stream != nil:
+		l.planStream(&next, since, now)
+	case now.After(since):
 		next.begin(since, now, len(opts.Source.Window.Fields))
 	}
 	l.newRound(now)
-	return l.save(ctx, next)
+	if err := l.save(ctx, next); err != nil {
+		return err
+	}
+	l.moved(before)
+	return nil
+}
+
+// oldest is how far back the product keeps records; zero: not known.
+func (f *Feed) oldest(now time.Time) time.Time {
+	if r := f.opts.Source.Window.Retention.Std(); r > 0 {
+		return now.Add(-r)
+	}
+	return time.Time{}
+}
+
+// reach is where a round begins that reads by time.
+func (f *Feed) reach(p *Position, now time.Time) time.Time {
+	return later(p.Watermark.Add(-f.overlap()), later(p.Floor, f.oldest(now)))
 }
 
 // newRound forgets what is known of the round before.

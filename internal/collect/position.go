@@ -21,6 +21,7 @@ type Position struct {
 	Created   time.Time `json:"created,omitzero"`    // when the feed was first read
 	Slices    []Slice   `json:"slices,omitempty"`    // what is left of the round; the first is being read, gaps of earlier rounds come last
 	Gaps      []Slice   `json:"gaps,omitempty"`      // slices that could not be read to their end however small; read again every round
+	Stream    *Stream   `json:"stream,omitempty"`    // of the live lane of a source that has one
 	ForgetTo  uint64    `json:"forget_to,omitempty"` // ids in pages up to this sequence do not count as seen (set by reset)
 	Counts    Counts    `json:"counts"`              // since the feed began
 
@@ -69,6 +70,9 @@ type sliceID struct {
 }
 
 func (s *Slice) id() sliceID {
+	if s.Field == streamField {
+		return streamID
+	}
 	return sliceID{s.Since.UnixNano(), s.Until.UnixNano(), s.Field}
 }
 
@@ -79,7 +83,7 @@ func (s *Slice) is(other *Slice) bool {
 
 // idle reports whether nothing is left of the round.
 func (p *Position) idle() bool {
-	return len(p.Slices) == 0 && !p.Next.Before(p.Until) && !p.Whole.underWay()
+	return len(p.Slices) == 0 && !p.Next.Before(p.Until) && !p.Whole.underWay() && (p.Stream == nil || !p.Stream.Due)
 }
 
 // find is the index of a slice, -1 when it is no longer there.
@@ -87,13 +91,14 @@ func (p *Position) find(id sliceID) int {
 	return slices.IndexFunc(p.Slices, func(s Slice) bool { return s.id() == id })
 }
 
-// begin plans the round that reads [since, until) once for each time field,
-// and after that the gaps of earlier rounds.
+// begin plans to read [since, until) once for each time field, and after that
+// the gaps of earlier rounds.
 func (p *Position) begin(since, until time.Time, fields int) {
-	p.Round = p.Watermark
+	var added []Slice
 	for field := range fields {
-		p.Slices = append(p.Slices, Slice{Since: since, Until: until, Field: field})
+		added = append(added, Slice{Since: since, Until: until, Field: field})
 	}
+	p.Slices = slices.Insert(p.Slices, p.own(), added...)
 	for _, g := range p.Gaps {
 		if g.Since.Before(since) || g.Until.After(until) { // else it is read with the others
 			g.Gap = true
@@ -103,18 +108,21 @@ func (p *Position) begin(since, until time.Time, fields int) {
 	p.Gaps = nil
 }
 
+// own is how many of the slices are the round's own.
+func (p *Position) own() int {
+	n := slices.IndexFunc(p.Slices, func(s Slice) bool { return s.Gap })
+	if n < 0 {
+		n = len(p.Slices)
+	}
+	return n
+}
+
 // leaveGaps leaves the gaps that the round has not read again to the next one,
 // which begins with them.
 func (p *Position) leaveGaps() {
-	var left, own []Slice
-	for _, s := range p.Slices {
-		if s.Gap {
-			left = append(left, s)
-		} else {
-			own = append(own, s)
-		}
-	}
-	p.Slices, p.Gaps = own, append(left, p.Gaps...)
+	n := p.own()
+	p.Gaps = append(slices.Clone(p.Slices[n:]), p.Gaps...)
+	p.Slices = p.Slices[:n]
 	p.boundGaps()
 }
 
@@ -238,6 +246,10 @@ func (p *Position) encodeWithin(most int) ([]byte, error) {
 		}
 	}
 	small.Slices = merged
+	if b, err = small.encode(); err != nil || len(b) <= most || small.Stream == nil {
+		return b, err
+	}
+	small.Stream.Cursor = nil
 	return small.encode()
 }
 
@@ -278,6 +290,10 @@ func (p Position) clone() Position {
 			whole.Now = &now
 		}
 		p.Whole = &whole
+	}
+	if p.Stream != nil {
+		s := *p.Stream
+		p.Stream = &s
 	}
 	return p
 }

@@ -71,7 +71,7 @@ func (l *lane) takeIn(ctx context.Context, records [][]byte, covered Covered) (P
 		}
 	}
 	next := l.pos.clone()
-	b := l.pick(page, &walk{}, &next)
+	b := l.pick(page, &walk{}, &next, false)
 	p := Pushed{New: len(b.page.Records), Known: b.page.Counts.Duplicates, Covered: len(records) - len(page.Records)}
 	if p.New == 0 {
 		l.pos.Counts = next.Counts // stored with the next page

@@ -101,6 +101,7 @@ func (l *lane) planRevisit(ctx context.Context) error {
 		}
 		next := l.pos.clone()
 		next.Floor, next.Watermark, next.Age, next.Found = mark, mark, age, next.Counts.Records
+		next.Round = mark
 		next.begin(mark, until, len(f.opts.Source.Window.Fields))
 		l.newRound(now)
 		return l.save(ctx, next)

@@ -8,12 +8,13 @@ import (
 )
 
 // Settings are what of a feed's configuration decides which records it reads:
-// its start, its filter and the request to the product, each in a form that is
-// equal when they are.
+// its start, its filter and the requests to the product, by time and of the
+// stream if it has one, each in a form that is equal when they are.
 type Settings struct {
 	Start   string `json:"start,omitempty"`
 	Filter  string `json:"filter,omitempty"`
 	Request string `json:"request,omitempty"`
+	Stream  string `json:"stream,omitempty"`
 }
 
 // SettingsChange is a setting that changed while the feed had a position, and
@@ -44,6 +45,14 @@ func changed(feed string, before, now Settings, p *Position, whole bool, at time
 		if whole {
 			found["filter"] = "the filter holds from now on; the next whole reading brings what it matches, and does not tell what it no longer does"
 		}
+	}
+	if before.Stream != now.Stream {
+		found["stream"] = fmt.Sprintf("the catalogue's stream for this source has changed; records are read by time from %s on", mark)
+		if now.Stream != "" {
+			found["stream"] += " to the present, and from there the stream is followed"
+		}
+	} else if now.Stream != "" && before.Filter != now.Filter {
+		found["filter"] += "; the position in the stream belongs to the old one, so a new one is taken and what lies between is read by time"
 	}
 	if before.Request != now.Request {
 		found["request"] = fmt.Sprintf("the catalogue's request for this source has changed, and holds from %s on; records read before keep the fields they had", mark)

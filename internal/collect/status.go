@@ -54,6 +54,7 @@ type Status struct {
 	Counts      Counts           `json:"counts"`
 	Slices      int              `json:"slices"` // left of the round
 	Gaps        []Slice          `json:"gaps,omitempty"`
+	Stream      *StreamStatus    `json:"stream,omitempty"`   // of a source that has one
 	Backfill    *Backfill        `json:"backfill,omitempty"` // under way or the last one
 	Whole       *WholeStatus     `json:"whole,omitempty"`    // of a state that is also, or only, read whole
 	Lanes       []LaneStatus     `json:"lanes,omitempty"`
@@ -119,6 +120,7 @@ func (l *lane) publish() {
 	f.created, f.floor = l.pos.Created, l.pos.Floor
 	s.Watermark, s.Slices = l.pos.Watermark, len(l.pos.Slices)
 	s.Gaps = append([]Slice(nil), l.pos.Gaps...)
+	s.Stream = streamOf(&l.pos)
 	if s.LastSuccess.Before(l.saved.LastSuccess) {
 		s.LastSuccess = l.saved.LastSuccess
 	}
@@ -193,7 +195,14 @@ func (f *Feed) setError(err error) {
 	case errors.Is(err, pagelog.ErrFull):
 		state = StateFull
 	}
-	f.setState(state, err.Error())
+	reason := err.Error()
+	if state == StateRetrying {
+		p := f.Position()
+		if found := f.forgetting(&p, f.now()); found.state != "" {
+			state, reason = found.state, found.reason+"; "+reason
+		}
+	}
+	f.setState(state, reason)
 }
 
 // Refused notes that the connection's credential was refused to another feed.
@@ -300,6 +309,9 @@ func Rewind(t time.Time) Change {
 				}
 			}
 			next.Slices, next.Watermark = nil, t
+			if s := next.Stream; s != nil { // it goes on from its position once all up to now was read by time
+				s.Behind, s.Due = true, false
+			}
 			if t.Before(next.Floor) || next.Floor.IsZero() {
 				next.Floor = t
 			}
@@ -392,7 +404,7 @@ func (e *IncompleteError) reason() string {
 }
 
 // StuckError says that the API answers, but walks of slices keep ending before
-// the slices do.
+// the slices do; or, without Walks, that its stream leads nowhere.
 type StuckError struct {
 	Feed  pagelog.Feed
 	Walks int
@@ -400,6 +412,9 @@ type StuckError struct {
 }
 
 func (e *StuckError) Error() string {
+	if e.Walks == 0 {
+		return fmt.Sprintf("feed %s is stuck: the API answers, but its stream does not lead on (%s); new records are read by time meanwhile", e.Feed, e.Why)
+	}
 	return fmt.Sprintf("feed %s is stuck: the API answers, but %d walks in a row ended before their slice did, the last because %s; "+
 		"what it gave is in the log, and the rest is tried again", e.Feed, e.Walks, e.Why)
 }

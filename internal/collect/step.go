@@ -44,52 +44,75 @@ func (w shortWalks) root(id sliceID) sliceID {
 	return id
 }
 
-// step reads one page of a slice, moves the position accordingly and commits
-// both. A slice that is no longer there, or was moved meanwhile, is left alone.
+// asked is a page that is asked for.
+type asked struct {
+	Slice
+	at      time.Time // when, at the latest, on the product's clock
+	present bool      // of the stream: it is to tell the present position
+	size    int       // of the stream: records asked for
+}
+
+// step reads one page of a slice, or of the stream, moves the position
+// accordingly and commits both. A slice that is no longer there, or was moved
+// meanwhile, is left alone.
 func (l *lane) step(ctx context.Context, at sliceID) error {
-	l.mu.Lock()
-	err := l.fresh(ctx)
-	i := l.pos.find(at)
-	if err != nil || i < 0 {
-		l.mu.Unlock()
+	read, request, err := l.ask(ctx, at)
+	if err != nil || request == nil {
 		return err
 	}
-	slice, size := l.pos.Slices[i], l.size
-	if l == l.feed.snapshot {
-		l.feed.commit.Lock()
-		err := l.resumeWhole(ctx)
-		l.feed.commit.Unlock()
-		if err != nil {
-			l.mu.Unlock()
-			return err
-		}
-	}
-	if slice.Gap {
-		if l.gapRead && l.feed.now().Sub(l.began) >= l.feed.opts.Interval { // the next round is due
-			defer l.mu.Unlock()
-			next := l.pos.clone()
-			next.leaveGaps()
-			return l.save(ctx, next)
-		}
-		l.gapRead = true
-	}
-	l.mu.Unlock()
-
 	hold, release := withGrace(ctx, pageGrace)
-	page, err := l.feed.opts.Fetcher.Page(hold, l.request(slice, size))
+	page, err := l.feed.opts.Fetcher.Page(hold, *request)
 	release()
-	if err != nil {
-		return l.failed(ctx, slice, err)
+	switch {
+	case err != nil && at == streamID:
+		return l.failedStream(ctx, read, err)
+	case err != nil:
+		return l.failed(ctx, read.Slice, err)
 	}
 	defer page.Release()
-	err = l.withRoom(ctx, func() error { return l.digest(ctx, slice, page) })
+	err = l.withRoom(ctx, func() error { return l.digest(ctx, read, page) })
 	if err == nil {
 		l.feed.flush(ctx, mostUnlisted)
 	}
 	return err
 }
 
-// request asks for a page of a slice.
+// ask makes the request for the next page of a slice; nil: there is none to make.
+func (l *lane) ask(ctx context.Context, at sliceID) (asked, *fetch.Request, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.fresh(ctx); err != nil {
+		return asked{}, nil, err
+	}
+	slice, ok := l.pos.slice(at)
+	if !ok {
+		return asked{}, nil, nil
+	}
+	if l == l.feed.snapshot {
+		l.feed.commit.Lock()
+		err := l.resumeWhole(ctx)
+		l.feed.commit.Unlock()
+		if err != nil {
+			return asked{}, nil, err
+		}
+	}
+	if slice.Gap {
+		if l.gapRead && l.feed.now().Sub(l.began) >= l.feed.opts.Interval { // the next round is due
+			next := l.pos.clone()
+			next.leaveGaps()
+			return asked{}, nil, l.save(ctx, next)
+		}
+		l.gapRead = true
+	}
+	read := asked{Slice: slice, at: l.feed.now().UTC().Truncate(time.Microsecond)}
+	request := l.request(slice, l.size)
+	if at == streamID {
+		return l.askStream(ctx, read, &request)
+	}
+	return read, &request, nil
+}
+
+// request asks for a page of a slice or of the stream.
 func (l *lane) request(s Slice, size int) fetch.Request {
 	opts := l.feed.opts
 	r := fetch.Request{
@@ -101,9 +124,13 @@ func (l *lane) request(s Slice, size int) fetch.Request {
 		Look:   opts.Keyer.KeyPlan(),
 		Known:  l.has,
 	}
-	if l == l.feed.snapshot {
+	switch {
+	case s.Field == streamField:
+		r.Stream = true
+		return r
+	case l == l.feed.snapshot:
 		r.Field = opts.Source.Snapshot.Field
-	} else {
+	default:
 		r.Field = opts.Source.Window.Fields[s.Field]
 	}
 	if !s.Until.IsZero() { // it is a stretch of time
@@ -162,46 +189,61 @@ func (l *lane) holds(hash uint64) bool {
 
 // digest moves the position by a page of a slice and commits both, unless the
 // slice was moved meanwhile. When the log is full nothing has changed.
-func (l *lane) digest(ctx context.Context, slice Slice, page *fetch.Page) error {
+func (l *lane) digest(ctx context.Context, read asked, page *fetch.Page) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := l.pos.find(slice.id())
-	if i < 0 || !l.pos.Slices[i].is(&slice) {
+	if at, ok := l.pos.slice(read.id()); !ok || !at.is(&read.Slice) {
 		return nil
 	}
-	w := l.walkOf(&slice)
+	w := l.walkOf(&read.Slice)
 	l.feed.commit.Lock()
 	defer l.feed.commit.Unlock()
 	if err := l.feed.freshIDs(ctx); err != nil {
 		return err
 	}
-	next := l.pos.clone()
-	batch := l.pick(page, w, &next)
+	next, stream := l.pos.clone(), read.Field == streamField
+	batch := l.pick(page, w, &next, stream)
 	short, empty, repeats := maps.Clone(l.short), w.empty, w.repeats
-	if err := l.move(&next, i, w, page, len(batch.met)); err != nil {
-		return err
+	var walking bool // nothing but the cursor has moved
+	var stuck error
+	if stream {
+		walking, stuck = l.follow(&next, w, read, page, &batch)
+	} else {
+		if err := l.move(&next, next.find(read.id()), w, page, len(batch.met)); err != nil {
+			return err
+		}
+		now, ok := next.slice(read.id())
+		walking = ok && now.Walks == read.Walks
 	}
-	if err := l.commit(ctx, slice, w, page, batch, next); err != nil {
+	before := l.pos.Stream
+	if err := l.commit(ctx, read.Slice, w, page, batch, next, walking); err != nil {
 		l.short, w.empty, w.repeats = short, empty, repeats
 		return err
 	}
-	if l == l.feed.main() {
-		l.feed.round.note(page, len(batch.met), batch.newest)
+	met := len(batch.met)
+	if stream {
+		l.moved(before)
+		l.renew, l.fails = false, 0
+		met = len(batch.page.Records) // it is not to give what is known, as an overlap does
 	}
-	return nil
+	if l == l.feed.main() {
+		l.feed.round.note(page, met, batch.newest)
+	}
+	return stuck
 }
 
 // batch is what a page holds that the log does not.
 type batch struct {
 	page     pagelog.Page
 	newest   time.Time       // event time, of all records
+	median   time.Time       // likewise; of the stream only
 	lateness []time.Duration // of the new records
 	met      []uint64        // hashes of the records that the walk had not met, new or known; in a whole reading, of their ids
 	entries  []entry         // in a whole reading, what its roll lacks
 }
 
 // pick separates the page's new records from the known ones and counts both.
-func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
+func (l *lane) pick(page *fetch.Page, w *walk, next *Position, stream bool) batch {
 	b := batch{page: pagelog.Page{
 		Feed:    l.feed.opts.Feed,
 		Lane:    l.name,
@@ -216,12 +258,21 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
 	if l != l.feed.snapshot {
 		whole = nil
 	}
+	// What a stream gives need not have been there when its time was read.
+	late := next.Round
+	if stream {
+		late = late.Add(-l.feed.overlap())
+	}
+	var times []time.Time
 	var inPage, idsInPage hashes
 	inPage.grow(2 * len(page.Records))
 	for i, record := range page.Records {
 		key := l.feed.opts.Keyer.KeyOf(record, page.Found(i))
 		h := key.Hash()
 		b.newest = later(b.newest, key.Time)
+		if stream {
+			times = append(times, key.Time)
+		}
 		repeated, held := !inPage.add(h), l.holds(h)
 		mark, first := h, !repeated
 		if whole != nil {
@@ -262,10 +313,14 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position) batch {
 		}
 		if !catchingUp {
 			b.lateness = append(b.lateness, page.Fetched.Sub(key.Time))
-			if l.name == pagelog.Revisit || key.Time.Before(next.Round) {
+			if l.name == pagelog.Revisit || key.Time.Before(late) {
 				b.page.Counts.Late++
 			}
 		}
+	}
+	if len(times) > 0 {
+		slices.SortFunc(times, time.Time.Compare)
+		b.median = times[len(times)/2]
 	}
 	b.page.Counts.Received = len(page.Records)
 	next.Counts.Records += int64(len(b.page.Records))
@@ -343,19 +398,14 @@ func (l *lane) endsShort(next *Position, i int, why string) error {
 }
 
 // commit writes the new records with the position behind them; without new
-// records only a position that changed by more than its cursor is written.
-func (l *lane) commit(ctx context.Context, read Slice, w *walk, page *fetch.Page, b batch, next Position) error {
+// records a position of which only the cursor has moved is written now and then.
+func (l *lane) commit(ctx context.Context, read Slice, w *walk, page *fetch.Page, b batch, next Position, walking bool) error {
 	whole := l == l.feed.snapshot
 	if whole {
 		if err := l.list(ctx, page, b.entries, &next); err != nil {
 			return err
 		}
 	}
-	var now *Slice
-	if i := next.find(read.id()); i >= 0 {
-		now = &next.Slices[i]
-	}
-	walking := now != nil && now.Walks == read.Walks
 	if len(b.page.Records) == 0 {
 		if l.unsaved++; walking && l.unsaved < mostUnsaved && !whole {
 			l.pos = next
@@ -373,6 +423,7 @@ func (l *lane) commit(ctx context.Context, read Slice, w *walk, page *fetch.Page
 		for _, h := range b.met {
 			w.met.add(h)
 		}
+		now, _ := next.slice(read.id())
 		w.cursors[string(now.Cursor)] = struct{}{}
 	} else {
 		delete(l.walks, read.id())
@@ -437,84 +488,6 @@ func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 		return 0, fmt.Errorf("commit page of feed %s: %w", l.feed.opts.Feed, err)
 	}
 	return seq, nil
-}
-
-// failed decides what a failed page of a slice means. nil: the position was
-// changed so that reading can go on.
-func (l *lane) failed(ctx context.Context, read Slice, err error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	i := l.pos.find(read.id())
-	if i < 0 || !l.pos.Slices[i].is(&read) {
-		return nil
-	}
-	var answer *fetch.Error
-	if !errors.As(err, &answer) || ctx.Err() != nil {
-		return err
-	}
-	slice := &l.pos.Slices[i]
-	next := l.pos.clone()
-	next.Slices[i].Fails++
-	switch answer.Class {
-	case fetch.TooLarge:
-		if l.size <= 1 {
-			return &Stopped{Feed: l.feed.opts.Feed, Err: err}
-		}
-		l.size = max(l.size/2, 1)
-		l.feed.log.Warn("page larger than http.max_body: asking for smaller ones", "page_size", l.size)
-		next.Slices[i].restart()
-	case fetch.Permanent:
-		// The product may have forgotten a cursor that is older than a restart;
-		// or it goes only so deep into a query, and shorter slices get by.
-		switch {
-		case slice.Cursor != nil && slice.Walks == 0:
-			next.again(i)
-		case slice.Cursor != nil && next.cut(i, leastIncomplete):
-		case slice.Gap:
-			next.giveUp(i, err.Error(), slice.Capped)
-		default:
-			return &Stopped{Feed: l.feed.opts.Feed, Err: err}
-		}
-		l.feed.log.Warn("page refused: the slice is read again, in smaller pieces if need be", "since", slice.Since, "until", slice.Until, "error", err)
-	case fetch.Forbidden, fetch.Auth:
-		return &Stopped{Feed: l.feed.opts.Feed, Err: err}
-	default:
-		return l.failedAgain(ctx, i, next, answer.Class, err)
-	}
-	delete(l.walks, slice.id())
-	return l.save(ctx, next)
-}
-
-// failedAgain notes that the page at hand of the slice at i failed in passing,
-// and cuts the slice where that page fails again and again: shorter slices get
-// by. A gap is left to the next round, so that it holds up nothing new.
-func (l *lane) failedAgain(ctx context.Context, i int, next Position, class fetch.Class, err error) error {
-	slice, limit := next.Slices[i], failsBeforeCut
-	if slice.Cursor == nil {
-		limit = firstBeforeCut
-	}
-	cut := class != fetch.Throttle && slice.Fails >= limit && next.cut(i, leastIncomplete)
-	pieces := 1
-	if cut {
-		l.feed.log.Warn("slice fails at the same place: cut in two", "since", slice.Since, "until", slice.Until, "error", err)
-		delete(l.walks, slice.id())
-		pieces = 2
-		for k := i; slice.Cursor == nil && k < i+2; k++ { // which may be too long still
-			next.Slices[k].Fails = limit - 1
-		}
-	}
-	if slice.Gap {
-		next.Gaps = append(next.Gaps, next.Slices[i:i+pieces]...)
-		next.Slices = slices.Delete(next.Slices, i, i+pieces)
-		next.boundGaps()
-		l.feed.log.Warn("gap not read again in this round", "since", slice.Since, "until", slice.Until, "error", err)
-		return l.save(ctx, next)
-	}
-	saved := l.save(ctx, next)
-	if cut && slice.Cursor != nil {
-		return saved
-	}
-	return errors.Join(err, saved) // what is left of it waits a little, too
 }
 
 // withGrace gives a context that ends d after ctx does, so that what is in

@@ -102,6 +102,9 @@ func settings(feed *config.Feed) collect.Settings {
 	if len(feed.Filter) > 0 {
 		s.Filter = digest(feed.Filter)
 	}
+	if stream := feed.Source.Stream; stream != nil {
+		s.Stream = digest([]any{stream.Request, stream.Start})
+	}
 	return s
 }
 
