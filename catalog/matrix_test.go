@@ -72,6 +72,32 @@ func TestMatrixExamples(t *testing.T) {
 	}
 }
 
+// What a matrix documents is shown by a known action of the source, and what it
+// does not is not.
+func TestMatrixIsDocumented(t *testing.T) {
+	t.Parallel()
+	for _, product := range load(t).Products() {
+		for _, source := range product.SourceList() {
+			if source.Matrix == nil {
+				continue
+			}
+			shown := map[string]bool{}
+			list, err := os.ReadFile(filepath.Join(product.ID, "testdata", source.ID+".actions.txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(list)) {
+				shown[strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:])] = true
+			}
+			for _, e := range source.Matrix.Events {
+				if shown[e.EventType] == e.Undocumented {
+					t.Errorf("%s: %s is undocumented: %v, but shown by a known action: %v", source.FullName(), e.EventType, e.Undocumented, shown[e.EventType])
+				}
+			}
+		}
+	}
+}
+
 // has tells whether a record has a value, if only null, at one of the paths.
 func has(t *testing.T, record []byte, paths catalog.Paths) bool {
 	t.Helper()

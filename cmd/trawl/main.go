@@ -161,7 +161,7 @@ func (a *app) command() *cobra.Command {
 	}
 	add("start", a.demoCommand(), a.initCommand(), a.checkCommand())
 	add("collect", a.runCommand(), a.backfillCommand(), a.importCommand(), a.statusCommand(), a.feedCommand())
-	add("data", a.normalizeCommand(), a.catalogCommand(), a.emmCommand(), a.wizCommand(), a.configCommand())
+	add("data", a.normalizeCommand(), a.catalogCommand(), a.matrixCommand(), a.emmCommand(), a.wizCommand(), a.configCommand())
 	root.AddCommand(a.versionCommand())
 	markMisuse(root)
 	return root

@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"bytes"
+	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
@@ -42,6 +44,8 @@ type MatrixEvent struct {
 	Match      Condition  `yaml:"match,omitempty"`      // which records; left out, at the end of the list, all that are left
 	Attributes Attributes `yaml:"attributes,omitempty"` // beside those of all and of the category
 	Examples   []string   `yaml:"examples,omitempty"`   // samples that show it: added_to_group for testdata/SOURCE/added_to_group.json
+
+	Undocumented bool `yaml:"undocumented,omitempty"` // nobody says that there are such records: if one comes it is placed here, but the matrix does not count it
 }
 
 // allRecords is the key of attributes that every record has.
@@ -101,6 +105,9 @@ func checkEvent(at place, s *Source, i int, first map[string]int) {
 			at.at("attributes", key).Mistake("takes nothing away: neither all nor %s gives it", e.Category)
 		}
 	}
+	if e.Undocumented && len(e.Examples) > 0 {
+		at.at("undocumented").Mistake("an example documents it; take out one of the two")
+	}
 	for j, example := range e.Examples {
 		name := "testdata/" + s.ID + "/" + example + ".json"
 		if _, err := fs.Stat(s.Folder, name); err != nil {
@@ -146,4 +153,81 @@ func (m *Matrix) Resolved(event int) map[string]Paths {
 		}
 	}
 	return resolved
+}
+
+// InMatrix is what is documented of the product in the words of the matrix: its
+// sources that have a place there, with their examples. The error says that an
+// example could not be read.
+func (p *Product) InMatrix() (emm.Product, error) {
+	made := emm.Product{ID: p.ID, Name: p.Name, Vendor: p.Vendor, About: p.About, Collection: []emm.Collection{}, Sources: []emm.Source{}}
+	for _, c := range p.Collection {
+		made.Collection = append(made.Collection, emm.Collection{ID: c.ID, Name: c.Name, About: c.About, References: references(c.References)})
+	}
+	for _, s := range p.SourceList() {
+		if s.Matrix == nil {
+			continue
+		}
+		source := emm.Source{
+			ID: s.ID, Name: s.Name, About: s.About, Collection: s.Matrix.Collection,
+			Retention: s.Facts.Retention, Latency: s.Facts.Latency, Licensing: s.Facts.Licensing, References: references(s.Facts.References),
+		}
+		var err error
+		if source.Events, err = s.events(); err != nil {
+			return emm.Product{}, fmt.Errorf("examples of %s: %w", s.FullName(), err)
+		}
+		made.Sources = append(made.Sources, source)
+	}
+	return made, nil
+}
+
+func references(links []Link) []emm.Reference {
+	made := make([]emm.Reference, len(links))
+	for i, l := range links {
+		made[i] = emm.Reference{Title: l.Title, URL: l.URL}
+	}
+	return made
+}
+
+// events are the event types that a source logs, each once, in the matrix's order.
+func (s *Source) events() ([]emm.Event, error) {
+	all := map[string]*emm.Event{}
+	for i, e := range s.Matrix.Events {
+		if e.Undocumented {
+			continue
+		}
+		made := all[e.EventType]
+		if made == nil {
+			made = &emm.Event{Category: e.Category, EventType: e.EventType, Attributes: map[string][]string{}, Examples: []emm.Example{}}
+			for key, paths := range s.Matrix.Resolved(i) {
+				made.Attributes[key] = publicPaths(paths)
+			}
+			all[e.EventType] = made
+		}
+		for _, name := range e.Examples {
+			record, err := fs.ReadFile(s.Folder, "testdata/"+s.ID+"/"+name+".json")
+			if err != nil {
+				return nil, err
+			}
+			made.Examples = append(made.Examples, emm.Example{Name: name, Record: bytes.TrimSpace(record)})
+		}
+	}
+	events := []emm.Event{}
+	for _, t := range emm.Matrix().EventTypes {
+		if e := all[t.Key]; e != nil {
+			events = append(events, *e)
+		}
+	}
+	return events, nil
+}
+
+// publicPaths writes paths as the public format does, where a name of a list's
+// elements follows that of the list.
+func publicPaths(paths Paths) []string {
+	var public []string
+	for _, p := range paths {
+		if p = strings.ReplaceAll(p, "[]", ""); !slices.Contains(public, p) {
+			public = append(public, p)
+		}
+	}
+	return public
 }

@@ -88,6 +88,7 @@ func TestMatrixMistakes(t *testing.T) {
 		"for others":       {"failure_context:", "resource_name: x, failure_context:", `matrix.events.0.attributes.resource_name: is not for account_login; it is for create_resource`},
 		"takes nothing":    {"{username: ,", "{session_id: ,", `matrix.events.0.attributes.session_id: takes nothing away: neither all nor authentication gives it`},
 		"example":          {"[login]", "[logn]", `matrix.events.0.examples.0: there is no sample testdata/events/logn.json`},
+		"undocumented":     {"examples: [login]", "examples: [login]\n      undocumented: true", `matrix.events.0.undocumented: an example documents it`},
 		"unknown key":      {"examples: [login]", "sample: login", `matrix.events.0: unknown key "sample"`},
 		"no events":        {goodMatrix, "\nmatrix: {collection: [api], events: []}\n", `matrix.events: needs at least one event`},
 	} {

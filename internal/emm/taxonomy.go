@@ -10,36 +10,36 @@ import (
 
 // Taxonomy is what the matrix is made of.
 type Taxonomy struct {
-	Categories []Category  `yaml:"categories"`
-	EventTypes []EventType `yaml:"event_types"`
-	Attributes []Attribute `yaml:"attributes"`
+	Categories []Category  `yaml:"categories" json:"categories"`
+	EventTypes []EventType `yaml:"event_types" json:"event_types"`
+	Attributes []Attribute `yaml:"attributes" json:"attributes"`
 }
 
 // Category is a kind of event types.
 type Category struct {
-	ID    string `yaml:"id"`
-	Key   string `yaml:"key"` // authentication
-	Name  string `yaml:"name"`
-	About string `yaml:"about"`
+	ID    string `yaml:"id" json:"id"`
+	Key   string `yaml:"key" json:"key"` // authentication
+	Name  string `yaml:"name" json:"name"`
+	About string `yaml:"about" json:"about"`
 }
 
 // EventType is a kind of activity that a product may log.
 type EventType struct {
-	ID         string   `yaml:"id"`
-	Key        string   `yaml:"key"` // account_login
-	Name       string   `yaml:"name"`
-	About      string   `yaml:"about"`
-	Categories []string `yaml:"categories"` // keys
+	ID         string   `yaml:"id" json:"id"`
+	Key        string   `yaml:"key" json:"key"` // account_login
+	Name       string   `yaml:"name" json:"name"`
+	About      string   `yaml:"about" json:"about"`
+	Categories []string `yaml:"categories" json:"categories"` // keys
 }
 
 // Attribute is something that a log may tell of an event.
 type Attribute struct {
-	ID      string   `yaml:"id"`
-	Key     string   `yaml:"key"` // ip_address
-	Name    string   `yaml:"name"`
-	About   string   `yaml:"about"`
-	Include []string `yaml:"include,omitempty"` // keys of the event types that it applies to; none: to all
-	Exclude []string `yaml:"exclude,omitempty"` // keys of event types that it does not apply to
+	ID      string   `yaml:"id" json:"id"`
+	Key     string   `yaml:"key" json:"key"` // ip_address
+	Name    string   `yaml:"name" json:"name"`
+	About   string   `yaml:"about" json:"about"`
+	Include []string `yaml:"include,omitempty" json:"include,omitempty"` // keys of the event types that it applies to; none: to all
+	Exclude []string `yaml:"exclude,omitempty" json:"exclude,omitempty"` // keys of event types that it does not apply to
 }
 
 //go:embed taxonomy.yaml
