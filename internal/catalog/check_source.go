@@ -77,6 +77,16 @@ func checkRequest(at place, r Request, names []string) {
 		at.at("method").Mistake("a GraphQL query is sent with POST")
 	}
 	at.at("graphql", "variables").values(r.GraphQL.Variables, names)
+	var operations []string
+	for _, found := range operationForm.FindAllStringSubmatch(r.GraphQL.Query, -1) {
+		operations = append(operations, found[1])
+	}
+	switch one := r.GraphQL.Operation; {
+	case one == "" && len(operations) > 1:
+		query.Mistake("has several operations; name the one that is meant under operation: %s", strings.Join(operations, ", "))
+	case one != "" && !slices.Contains(operations, one):
+		at.at("graphql", "operation").Mistake("the query has no operation %q; %s", one, strictyaml.Suggest(one, operations))
+	}
 	if r.Filter == "" {
 		return
 	}
@@ -84,6 +94,9 @@ func checkRequest(at place, r Request, names []string) {
 		at.at("filter").Mistake("the query has no variable $%s", r.Filter)
 	}
 }
+
+// operationForm finds the names of a query's operations.
+var operationForm = regexp.MustCompile(`(?m)^\s*(?:query|mutation|subscription)\s+(\w+)`)
 
 // values checks the ${names} in all keys and texts of a value.
 func (p place) values(value any, names []string) {

@@ -213,6 +213,7 @@ type Request struct {
 // GraphQL is a query and its variables.
 type GraphQL struct {
 	Query     string         `yaml:"query"`
+	Operation string         `yaml:"operation,omitempty"` // which of the query's operations is meant, where it has several
 	Variables map[string]any `yaml:"variables,omitempty"`
 }
 

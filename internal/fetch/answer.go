@@ -76,8 +76,11 @@ func (c *Client) plan(source *catalog.Source) (*plan, error) {
 		more:    source.Paging.More != "",
 	}
 	if p.graphQL {
-		if m := operationName.FindStringSubmatch(spec.GraphQL.Query); m != nil {
+		p.query = spec.GraphQL.Operation
+		if m := operationName.FindStringSubmatch(spec.GraphQL.Query); m != nil && p.query == "" {
 			p.query = m[1]
+		}
+		if p.query != "" {
 			p.pages += " (query " + p.query + ")"
 		}
 	} else {

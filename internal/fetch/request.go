@@ -195,8 +195,9 @@ func graphQLBody(n *names, r Request) ([]byte, error) {
 	}
 	body := struct {
 		Query     string         `json:"query"`
+		Operation string         `json:"operationName,omitempty"`
 		Variables map[string]any `json:"variables"`
-	}{spec.GraphQL.Query, variables}
+	}{spec.GraphQL.Query, spec.GraphQL.Operation, variables}
 	encoded, err := json.Marshal(body, asIs)
 	if err != nil {
 		return nil, fmt.Errorf("encode variables: %w", err)
