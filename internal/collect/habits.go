@@ -17,7 +17,7 @@ import (
 const (
 	leastSampled   = 20          // records, before a field counts as always there
 	sampledOfPage  = 3           // records of each page whose fields are looked at
-	mostKeys       = 64          // fields that are remembered
+	mostKeys       = 128         // fields that are remembered
 	leastReceived  = 100         // records of a round, before repeats count
 	silentTimes    = 4           // as long as the longest silence so far is a fault
 	leastSilence   = time.Hour   // and never shorter than this
@@ -65,7 +65,7 @@ func (r *round) note(page *fetch.Page, met int, newest time.Time) {
 // missing are the fields that every record used to have, or that the catalogue
 // says it has, and no record of the round has.
 func (h *Habits) missing(r *round, expected []string) []string {
-	if r.sampled == 0 {
+	if r.sampled == 0 || len(r.keys) == mostKeys { // there may be more
 		return nil
 	}
 	var missing []string
