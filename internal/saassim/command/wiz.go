@@ -10,11 +10,11 @@ import (
 )
 
 var wizProduct = product{
-	name: "wiz", sources: []string{"audit", "issues"},
+	name: "wiz", sources: []string{"audit", "issues", "vulnerabilities", "configuration_findings", "detections", "system_health_issues"},
 	flags: func(fs *flag.FlagSet) func(saassim.Settings, time.Time, time.Time) (*instance, error) {
 		var o wiz.Options
 		static := fs.Int("static", 0, "`number` of entries of a static audit log, in place of -audit")
-		scopes := fs.String("scopes", wiz.ScopeAudit+" "+wiz.ScopeIssues, "`scopes` of the service account")
+		scopes := fs.String("scopes", wiz.ScopeAudit+" "+wiz.ScopeAll, "`scopes` of the service account")
 		fs.StringVar((*string)(&o.Order), "order", string(wiz.NewestFirst), "`order` of audit log entries: newest-first, oldest-first, shuffled")
 		fs.StringVar((*string)(&o.Cursors), "cursors", string(wiz.OffsetCursors), "`kind` of cursors: offset, snapshot")
 		fs.StringVar((*string)(&o.Schema), "schema", string(wiz.CurrentSchema), "`age` of the schema: current, legacy")

@@ -92,6 +92,9 @@ var needs = map[string]string{
 // words of a real tenant's refusal, and "" for one that they do.
 func denied(query string, scopes []string) string {
 	need := needs[query]
+	if k := kindOf(query); k != nil {
+		need = k.scope
+	}
 	if need == "" || slices.Contains(scopes, need) {
 		return ""
 	}

@@ -30,14 +30,31 @@
 //   - Issues of every type with a life: opened, taken up, resolved, rejected,
 //     reopened, and changes that leave statusChangedAt alone. It is null until
 //     the status first changes. Queries see the present state only.
+//   - vulnerabilityFindings, configurationFindings, detections and
+//     systemHealthIssues, each with the query for a single one, its main filters,
+//     totalCount and, but for health issues, maxCountReached. Findings have lives
+//     too: they change, are scanned again without a change (which moves
+//     lastDetectedAt, analyzedAt or lastSeenAt and nothing else), are deleted, or
+//     are gone without a trace (RemoveFindings).
+//   - Vulnerable assets of eight of the fourteen types, with the fields that each
+//     has of its own.
+//   - Configuration findings end at 10,000 results of a query, of which
+//     maxCountReached tells; deleted ones are hidden unless includeDeleted.
+//   - Detections of both types: a filter that names none gets those that became a
+//     threat, and no word of the others. createdAt and updatedAt are null for
+//     some; some are of the past. Their events are paged on their own.
+//   - Health issues, which cannot be asked for by time.
 //
 // # What is not imitated
 //
 //   - Everything else of the schema: an issue's evidence, remediation and
-//     comment threads, the paged detections of a threat, exports and reports,
-//     mutations, introspection. Asking for it is refused as unknown.
-//   - Filters of issues that the schema file here does not list are refused,
-//     not ignored.
+//     comment threads, the paged detections of a threat, revisions of findings,
+//     exports and reports, mutations, introspection. Asking for it is refused as
+//     unknown.
+//   - Filters of issues and findings that the schema files here do not list are
+//     refused, not ignored.
+//   - The scopes for what detections hold besides themselves. A detection's
+//     issue is not among the issues of the tenant.
 //   - TLS, and the address of the region that the dc claim names.
 //   - Entries of the action types SCIM, SUBSCRIPTION and AI_AGENT_ACTIVITY: the
 //     names of their actions are not known.
@@ -58,6 +75,14 @@
 //     400 for a query that does not fit (each an option), 403 for a wrong
 //     audience or grant. The codes in extensions are common ones; the real ones
 //     are not written down, except that UNAUTHORIZED was seen with a refusal.
+//   - A query of detections without any filter: it counts as one without a type.
+//     A type at any depth of and and or is one.
+//   - How many detections a query yields: all, unless Options.DetectionCap.
+//   - Deleting a configuration finding moves updatedAt. A finding that has gone
+//     is found by no query, not even by its id.
+//   - A page of a detection's events: ten where nothing is said, a hundred at
+//     most. A cursor of another detection leads to the end.
+//   - exactCount and enforceTimestampContinuity change nothing.
 //   - inLast and its like count from the tenant's clock; a month has 30 days.
 //   - search finds parts of an entry's id and request id, userAgent parts of the
 //     user agent; the other filters compare whole values.

@@ -10,10 +10,15 @@ import (
 )
 
 // object is a value that a selection can be applied to. field returns nil, a
-// string, int, bool, time.Time, []string, jsontext.Value, object, list or hole.
+// string, int, float64, bool, time.Time, []string, jsontext.Value, object, list or hole.
 type object interface {
 	typename() string
 	field(name string) any
+}
+
+// asker is an object with fields that take arguments.
+type asker interface {
+	ask(name string, args map[string]any) any
 }
 
 // list is a list of objects, made as they are needed.
@@ -46,7 +51,7 @@ type selection struct{ byType map[string][]step }
 type step struct {
 	key   string // name or alias, quoted, with a colon
 	name  string
-	field *ast.Field // for its arguments, which only the root's fields have
+	field *ast.Field // for its arguments
 	sub   *selection // nil where the field is a leaf
 }
 
@@ -135,6 +140,7 @@ func (c *compiler) included(directives ast.DirectiveList) bool {
 
 // writer writes objects as JSON.
 type writer struct {
+	vars map[string]any
 	drop map[string]bool // fields of an AuditLogEntry that are left out without a word
 }
 
@@ -157,6 +163,10 @@ func (w *writer) object(dst []byte, o object, sel *selection) []byte {
 			dst = appendString(dst, typ)
 			continue
 		}
+		if a, ok := o.(asker); ok && len(st.field.Definition.Arguments) > 0 {
+			dst = w.value(dst, a.ask(st.name, st.field.ArgumentMap(w.vars)), st.sub)
+			continue
+		}
 		dst = w.value(dst, o.field(st.name), st.sub)
 	}
 	return append(dst, '}')
@@ -170,6 +180,8 @@ func (w *writer) value(dst []byte, v any, sel *selection) []byte {
 		return appendString(dst, v)
 	case bool:
 		return strconv.AppendBool(dst, v)
+	case float64:
+		return strconv.AppendFloat(dst, v, 'g', -1, 64)
 	case int:
 		return strconv.AppendInt(dst, int64(v), 10)
 	case time.Time:

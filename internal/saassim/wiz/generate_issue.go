@@ -67,9 +67,11 @@ func (g *generator) newWorld() world {
 			r["resolutionRecommendationPlainText"] = r["resolutionRecommendation"]
 		case "CloudConfigurationRule":
 			r["shortId"], r["graphId"] = fmt.Sprintf("S3-%03d", g.IntN(1000)), g.UUID()
+			r["serviceType"], r["subjectEntityType"], r["targetNativeTypes"] = "AWS", "BUCKET", []string{"bucket"}
 			r["cloudProvider"], r["findingTitle"], r["functionAsControl"] = "AWS", name, true
 			r["remediationInstructions"] = "Run `aws s3api put-public-access-block`."
 		case "CloudEventRule":
+			r["generateIssues"] = true
 			r["type"], r["sourceType"], r["origins"] = "CORRELATION", "WIZ", []string{"AWS_CLOUDTRAIL"}
 		}
 		w.rules[issueType] = append(w.rules[issueType], r)

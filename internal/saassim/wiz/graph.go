@@ -43,7 +43,7 @@ type plan struct {
 
 func loadGraph(age Schema) (*graph, error) {
 	sources := []*ast.Source{validator.Prelude}
-	for _, name := range []string{"wiz", "issues", "audit_" + string(age)} {
+	for _, name := range []string{"wiz", "issues", "vulnerabilities", "findings", "detections", "audit_" + string(age)} {
 		b, err := schemaFiles.ReadFile("schema/" + name + ".graphql")
 		if err != nil {
 			return nil, fmt.Errorf("load schema: %w", err)

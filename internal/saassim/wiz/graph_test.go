@@ -172,7 +172,12 @@ func TestEveryFieldCanBeWritten(t *testing.T) {
 	c := newTester(t, Options{Scopes: []string{ScopeAudit, ScopeAll}})
 	c.AddAudit(saassim.Batch{N: 300})
 	c.AddIssues(saassim.Batch{N: 100})
-	for field, typ := range map[string]string{"auditLogEntries": "AuditLogEntryConnection", "issuesV2": "IssueConnection", "serviceAccounts": "ServiceAccountConnection"} {
+	all := map[string]string{"auditLogEntries": "AuditLogEntryConnection", "issuesV2": "IssueConnection", "serviceAccounts": "ServiceAccountConnection"}
+	for _, k := range findingKinds {
+		c.AddFindings(k.source, saassim.Batch{N: 100})
+		all[k.many] = (&connection{node: k.node}).typename()
+	}
+	for field, typ := range all {
 		query := "{ " + field + "(first: 300) " + everything(c.schema.schema, typ, 0) + " }"
 		if field != "auditLogEntries" {
 			query = strings.Replace(query, "300", "100", 1)
@@ -189,6 +194,11 @@ func TestEveryFieldCanBeWritten(t *testing.T) {
 func everything(s *ast.Schema, typ string, depth int) string {
 	var b strings.Builder
 	b.WriteString("{ __typename ")
+	if s.Types[typ].Kind == ast.Union {
+		for _, member := range s.Types[typ].Types {
+			b.WriteString("... on " + member + everything(s, member, depth) + " ")
+		}
+	}
 	for _, f := range s.Types[typ].Fields {
 		if strings.HasPrefix(f.Name, "__") {
 			continue

@@ -195,7 +195,7 @@ func (v *issueVersion) resolvedBy() any {
 // threat is what only a threat detection has.
 func (v *issueVersion) threat() thing {
 	actor := thing{"__typename": "CloudEventActor", "id": "actor-" + v.id, "name": "deploy-bot", "type": "SERVICE_ACCOUNT",
-		"hasAdminPrivileges": true, "hasHighPrivileges": true, "inactiveInLast90Days": false, "externalId": "AIDA" + strings.ToUpper(v.id[:8])}
+		"hasAdminPrivileges": true, "hasHighPrivileges": true, "inactiveInLast90Days": false, "isExternalCloudAccount": false, "externalId": "AIDA" + strings.ToUpper(v.id[:8])}
 	resource := thing{"__typename": "CloudEventResource", "id": v.entity["id"], "name": v.entity["name"], "type": v.entity["type"],
 		"region": v.entity["region"], "externalId": v.entity["externalId"], "hasSensitiveData": false, "openToAllInternet": true}
 	return thing{
@@ -205,7 +205,9 @@ func (v *issueVersion) threat() thing {
 		"hasRetroactiveDetections": false, "isAntiBurstThreat": false, "isAntiBurstThreatDetectionsLimited": false,
 		"lastDetectionGroupedAt": v.lastEvent, "updatedAt": v.updated,
 		"mainDetection": thing{"__typename": "Detection", "id": "detection-" + v.id, "severity": v.severity, "createdAt": v.created,
-			"updatedAt": v.updated, "startedAt": v.created, "endedAt": v.lastEvent, "isRetroactive": false},
+			"updatedAt": v.updated, "startedAt": v.created, "endedAt": v.lastEvent, "isRetroactive": false, "type": "GENERATED_THREAT", "description": v.description,
+			"origins": []string{"AWS_CLOUDTRAIL"}, "primaryActor": actor, "primaryResource": resource, "resources": things(resource), "triggeringEvents": eventPage(v.id, nil, nil),
+			"ruleMatch": thing{"__typename": "DetectionCloudEventRuleMatch", "version": 1, "rule": v.rule}},
 	}
 }
 

@@ -219,7 +219,12 @@ type connection struct {
 	err      gqlError
 }
 
-func (p *connection) typename() string { return p.node + "Connection" }
+func (p *connection) typename() string {
+	if p.node == detections.node {
+		return "DetectionsConnection" // as the product has it
+	}
+	return p.node + "Connection"
+}
 
 func (p *connection) field(name string) any {
 	switch name {

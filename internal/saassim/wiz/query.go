@@ -168,7 +168,7 @@ func (c *call) execute(p *plan, vars map[string]any, scopes []string) {
 			return
 		}
 	}
-	var out writer
+	out := writer{vars: vars}
 	if _, ok := c.Hit(saassim.MissingKeys); ok {
 		out.drop = map[string]bool{"performer": true, "actionType": true, "actionParameters": true, "sourceIP": true}
 	}
@@ -217,6 +217,12 @@ func (c *call) execute(p *plan, vars map[string]any, scopes []string) {
 // root reads one field of the query's root. An error with a message may come
 // with a value, as GraphQL has it.
 func (c *call) root(name string, args map[string]any) (object, gqlError) {
+	if k := kindOf(name); k != nil {
+		if name == k.many {
+			return c.findings(k, args)
+		}
+		return c.finding(k, args["id"].(string))
+	}
 	switch name {
 	case "auditLogEntries":
 		return c.auditEntries(args)

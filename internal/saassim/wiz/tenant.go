@@ -27,6 +27,10 @@ const (
 	ScopeAudit           = "admin:audit"
 	ScopeIssues          = "read:issues"
 	ScopeServiceAccounts = "read:service_accounts"
+	ScopeVulnerabilities = "read:vulnerabilities"
+	ScopeConfiguration   = "read:cloud_configuration"
+	ScopeDetections      = "read:detections"
+	ScopeHealth          = "read:system_health_issues"
 	ScopeAll             = "read:all"
 )
 
@@ -69,7 +73,7 @@ type Options struct {
 	TokenHeaders                     map[string]string // headers that a token request must have
 	TokenParams                      map[string]string // form values that a token request must have besides the usual ones
 	TokenLifetime                    time.Duration     // 0: 24 hours
-	Scopes                           []string          // of the service account. nil: ScopeAudit and ScopeIssues
+	Scopes                           []string          // of the service account. nil: those of all records
 	DataCentre                       string            // the token's dc claim. "": us1
 
 	RefusedStatus    int // HTTP status for a bad credential. 0: 401
@@ -86,10 +90,15 @@ type Options struct {
 	SaturateCount   bool          // totalCount stops at the cap as well
 	Retention       time.Duration // of audit log entries. 0: 180 days; negative: for ever
 	MaxAuditPage    int           // 0: 5000
-	MaxIssuePage    int           // 0: 500
-	ClampPages      bool          // a first beyond the maximum is lowered, not refused
-	AuditReads      bool          // sign-ins and queries leave audit log entries themselves
-	Static          *Static       // a large audit log that exists by arithmetic, in place of the one in memory
+	MaxIssuePage    int           // of issues, and of all findings but vulnerabilities. 0: 500
+
+	MaxVulnerabilityPage int // 0: 5000
+	FindingCap           int // results of one query of configuration findings. 0: 10,000; negative: no limit
+	DetectionCap         int // results of one query of detections, of which nobody knows. 0: no limit
+
+	ClampPages bool    // a first beyond the maximum is lowered, not refused
+	AuditReads bool    // sign-ins and queries leave audit log entries themselves
+	Static     *Static // a large audit log that exists by arithmetic, in place of the one in memory
 
 	Rate       float64        // GraphQL requests a second; 0: no limit
 	Burst      int            // 0: the rate, rounded up
@@ -113,7 +122,9 @@ type Tenant struct {
 	gen       *generator
 	audit     saassim.Journal[*auditEntry]
 	auditByID map[string]*auditEntry
-	issues    []*issue // in order of creation
+	issues    []*issue                    // in order of creation
+	more      *generator                  // of findings
+	findings  map[*findingKind][]*finding // in order of creation
 	snapshots snapshots
 	static    *staticSet
 }
@@ -139,7 +150,9 @@ func New(opts Options) (*Tenant, error) {
 		schema:    schema,
 		gen:       newGenerator(saassim.NewDice(opts.Seed, 1), opts),
 		auditByID: map[string]*auditEntry{},
+		findings:  map[*findingKind][]*finding{},
 	}
+	w.more = &generator{Dice: saassim.NewDice(opts.Seed, 7), users: w.gen.users, accounts: w.gen.accounts, world: w.gen.world}
 	if opts.Rate > 0 {
 		w.limiter = rate.NewLimiter(rate.Limit(opts.Rate), opts.Burst)
 	}
@@ -148,7 +161,7 @@ func New(opts Options) (*Tenant, error) {
 	}
 	w.Tenant, err = saassim.NewTenant(saassim.Product{
 		Name:    "wiz",
-		Sources: []saassim.Source{{Name: "audit", Add: w.AddAudit}, {Name: "issues", Add: w.AddIssues, Live: w.issueLives}},
+		Sources: w.sources(),
 		Faults: []saassim.Fault{
 			saassim.ThrottleBody, saassim.Errors, saassim.Partial, saassim.NullNodes, saassim.RepeatPage, saassim.EmptyPage,
 			saassim.StuckCursor, saassim.NullCursor, saassim.NumericCursor, saassim.CapResults, saassim.MissingKeys,
@@ -189,6 +202,8 @@ func (o Options) withDefaults() Options {
 	num(&o.AuditCap, 10_000)
 	num(&o.MaxAuditPage, 5000)
 	num(&o.MaxIssuePage, 500)
+	num(&o.MaxVulnerabilityPage, 5000)
+	num(&o.FindingCap, 10_000)
 	if o.TokenLifetime == 0 {
 		o.TokenLifetime = 24 * time.Hour
 	}
@@ -196,7 +211,7 @@ func (o Options) withDefaults() Options {
 		o.Retention = 180 * 24 * time.Hour
 	}
 	if o.Scopes == nil {
-		o.Scopes = []string{ScopeAudit, ScopeIssues}
+		o.Scopes = []string{ScopeAudit, ScopeIssues, ScopeVulnerabilities, ScopeConfiguration, ScopeDetections, ScopeHealth}
 	}
 	if o.Burst == 0 {
 		o.Burst = max(1, int(o.Rate+0.999))
@@ -246,10 +261,17 @@ func (w *Tenant) admin(mux *http.ServeMux) {
 	mux.HandleFunc("POST /admin/change", func(rw http.ResponseWriter, r *http.Request) {
 		p := w.Params(r)
 		n := p.Count("issues")
+		findings := map[string]int{}
+		for _, k := range findingKinds {
+			findings[k.source] = p.Count(k.source)
+		}
 		if p.Failed(rw) {
 			return
 		}
 		saassim.WriteLines(rw, w.ChangeIssues(n))
+		for _, k := range findingKinds {
+			saassim.WriteLines(rw, w.ChangeFindings(k.source, findings[k.source]))
+		}
 	})
 }
 
@@ -264,8 +286,21 @@ func (w *Tenant) issueLives() {
 	}
 }
 
-// truth yields the audit log by time, then the issues by creation and each
-// one's states in turn.
+// sources are the kinds of record that a tenant has.
+func (w *Tenant) sources() []saassim.Source {
+	all := []saassim.Source{{Name: "audit", Add: w.AddAudit}, {Name: "issues", Add: w.AddIssues, Live: w.issueLives}}
+	for _, k := range findingKinds {
+		all = append(all, saassim.Source{
+			Name: k.source,
+			Add:  func(b saassim.Batch) []string { return w.AddFindings(k.source, b) },
+			Live: func() { w.findingLives(k.source) },
+		})
+	}
+	return all
+}
+
+// truth yields the audit log by time, then the issues and the findings by
+// creation and each one's states in turn.
 func (w *Tenant) truth(yield func(saassim.Truth) bool) {
 	const audit, issues = "wiz/audit", "wiz/issues"
 	w.mu.RLock()
@@ -280,6 +315,7 @@ func (w *Tenant) truth(yield func(saassim.Truth) bool) {
 			states = append(states, t)
 		}
 	}
+	states = append(states, w.findingTruth()...)
 	w.mu.RUnlock()
 	if s := w.static; s != nil {
 		for i := range s.Records {
