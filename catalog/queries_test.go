@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,29 +54,42 @@ func TestWizQueries(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, source := range product.SourceList() {
-		query, errs := gqlparser.LoadQueryWithRules(schema, source.Request.GraphQL.Query, rules.NewDefaultRules())
-		if len(errs) > 0 {
-			t.Errorf("%s: %v", source.FullName(), errs)
-			continue
+		fields := source.Window.Fields
+		if source.Snapshot != nil {
+			fields = append(slices.Clone(fields), source.Snapshot.Field)
 		}
-		if len(query.Operations) != 1 {
-			t.Errorf("%s: %d operations, want one", source.FullName(), len(query.Operations))
-			continue
+		checkQuery(t, schema, source, source.Request, fields)
+		for _, n := range source.Nested {
+			checkQuery(t, schema, source, n.Request, []string{""})
 		}
-		operation := query.Operations[0]
-		for name := range source.Request.GraphQL.Variables {
-			if operation.VariableDefinitions.ForName(name) == nil {
-				t.Errorf("%s: the query declares no $%s", source.FullName(), name)
-			}
+	}
+}
+
+// checkQuery checks one request of a source, with its variables for each time field.
+func checkQuery(t *testing.T, schema *ast.Schema, source *catalog.Source, request catalog.Request, fields []string) {
+	t.Helper()
+	query, errs := gqlparser.LoadQueryWithRules(schema, request.GraphQL.Query, rules.NewDefaultRules())
+	if len(errs) > 0 {
+		t.Errorf("%s: %v", source.FullName(), errs)
+		return
+	}
+	operation := query.Operations.ForName(request.GraphQL.Operation)
+	if operation == nil {
+		t.Errorf("%s: there is no operation %q", source.FullName(), request.GraphQL.Operation)
+		return
+	}
+	for name := range request.GraphQL.Variables {
+		if operation.VariableDefinitions.ForName(name) == nil {
+			t.Errorf("%s: the query declares no $%s", source.FullName(), name)
 		}
-		if source.Request.Filter != "" && operation.VariableDefinitions.ForName(source.Request.Filter) == nil {
-			t.Errorf("%s: the query declares no $%s, which filters are merged into", source.FullName(), source.Request.Filter)
-		}
-		for _, field := range source.Window.Fields {
-			variables := fill(t, source, source.Request.GraphQL.Variables, field)
-			if _, err := validator.VariableValues(schema, operation, variables.(map[string]any)); err != nil {
-				t.Errorf("%s by %s: %v", source.FullName(), field, err)
-			}
+	}
+	if request.Filter != "" && operation.VariableDefinitions.ForName(request.Filter) == nil {
+		t.Errorf("%s: the query declares no $%s, which filters are merged into", source.FullName(), request.Filter)
+	}
+	for _, field := range fields {
+		variables := fill(t, source, request.GraphQL.Variables, field)
+		if _, err := validator.VariableValues(schema, operation, variables.(map[string]any)); err != nil {
+			t.Errorf("%s by %s: %v", source.FullName(), field, err)
 		}
 	}
 }
@@ -101,8 +115,8 @@ func fill(t *testing.T, source *catalog.Source, value any, field string) any {
 		switch name, _ := catalog.WholeName(v); name {
 		case "page_size":
 			return json.Number("500")
-		case "cursor":
-			return "cursor"
+		case "cursor", "id":
+			return name
 		}
 		return expand(v)
 	case map[string]any:

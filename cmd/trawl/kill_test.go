@@ -204,7 +204,7 @@ func wantExactly(t *testing.T, path string, tenants ...truthful) {
 	defer f.Close()
 	ids, uids := map[string]int{}, map[string]int{}
 	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
+	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		var d document
 		if err := json.Unmarshal(lines.Bytes(), &d); err != nil {

@@ -25,6 +25,7 @@ type scenario struct {
 	tenant *wiz.Tenant
 	server *saassim.Server
 	dir    string
+	after  func() // called after each request to the tenant; nil: nothing is
 
 	mu      sync.Mutex
 	ahead   time.Duration   // how far the tenant's calendar is
@@ -63,6 +64,9 @@ func newScenario(t *testing.T, o setup) *scenario {
 			s.mu.Unlock()
 		}
 		s.tenant.ServeHTTP(w, r)
+		if s.after != nil {
+			s.after()
+		}
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +194,7 @@ func (s *scenario) documents() (docs []map[string]any) {
 	}
 	defer f.Close()
 	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
+	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		var d map[string]any
 		if err := json.Unmarshal(lines.Bytes(), &d); err != nil {

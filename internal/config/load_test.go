@@ -141,7 +141,9 @@ func TestGoodShort(t *testing.T) {
 	for _, f := range conn.Feeds {
 		names = append(names, f.Name())
 	}
-	if diff := cmp.Diff([]string{"wiz-prod/audit", "wiz-prod/issues"}, names); diff != "" {
+	if diff := cmp.Diff([]string{
+		"wiz-prod/audit", "wiz-prod/configuration_findings", "wiz-prod/detections", "wiz-prod/issues", "wiz-prod/system_health_issues", "wiz-prod/vulnerabilities",
+	}, names); diff != "" {
 		t.Errorf("a connection without sources reads all: %s", diff)
 	}
 	for name, want := range map[string]string{"client_id": canary, "token_url": "https://auth.app.wiz.io/oauth/token", "token_refresh_margin": "5m", "region": ""} {
@@ -314,7 +316,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("connection %+v", conn)
 			}
 			for _, feed := range conn.Feeds {
-				if feed.Source == nil || feed.Interval <= 0 || feed.Overlap <= 0 || feed.PageSize < 1 || feed.PageSize > feed.Source.Paging.MaxSize {
+				if feed.Source == nil || feed.Interval <= 0 || feed.Overlap <= 0 && !feed.Source.OnlyWhole() || feed.PageSize < 1 || feed.PageSize > feed.Source.Paging.MaxSize {
 					t.Errorf("feed %+v", feed)
 				}
 			}
