@@ -9,25 +9,26 @@ import (
 )
 
 // classifier says which event of the matrix a record is. Most conditions look at
-// the same value, such as the action: which events a text of it may be is worked
-// out once for each text.
+// the same value, the key, such as the action: what a text of it settles is
+// worked out once for each text.
 type classifier struct {
 	events []event
-	key    int           // the span of that value, or -1
-	likely *cache[[]int] // events by its text
-	always []int         // events where there is no text
+	key    int               // the span of that value, or -1
+	texts  *cache[shortlist] // by the text of the key
+	none   shortlist         // where there is no text
 }
 
 // event is a catalog.MatrixEvent, made ready.
 type event struct {
-	written []byte // the object emm of the document
-	tests   []test // what it asks of the key
-	rest    condition
+	written   []byte // the object emm of the document
+	condition condition
 }
 
-// free tells whether an event asks for nothing but what it asks of the key.
-func (e *event) free() bool {
-	return len(e.rest.tests)+len(e.rest.alternatives)+len(e.rest.exceptions) == 0
+// shortlist is what a text of the key leaves of the events: those whose
+// conditions have yet to be looked at, then the one that is met in any case.
+type shortlist struct {
+	open []int
+	sure int // -1: none
 }
 
 // classify gives every document its place in the matrix.
@@ -35,14 +36,14 @@ func (b *builder) classify(m *catalog.Matrix) {
 	if m == nil {
 		return
 	}
-	c := &classifier{likely: newCache[[]int](4096), key: -1}
+	c := &classifier{texts: newCache[shortlist](4096), key: -1}
 	count := map[int]int{} // events that look at a span
 	for i, e := range m.Events {
 		name := func(dst []byte, text string) []byte { return jsonscan.AppendString(dst, []byte(text)) }
-		made := event{rest: b.condition(fmt.Sprintf("matrix.events.%d", i), e.Match)}
+		made := event{condition: b.condition(fmt.Sprintf("matrix.events.%d", i), e.Match)}
 		made.written = append(name([]byte(`{"category":`), e.Category), `,"event_type":`...)
 		made.written = append(name(made.written, e.EventType), '}')
-		for _, span := range made.keys() {
+		for _, span := range made.condition.keys() {
 			count[span]++
 		}
 		c.events = append(c.events, made)
@@ -52,17 +53,7 @@ func (b *builder) classify(m *catalog.Matrix) {
 			c.key = span
 		}
 	}
-	for i := range c.events {
-		e := &c.events[i]
-		ofKey := func(t test) bool { return t.ofText() && t.source.span == c.key }
-		for _, t := range e.rest.tests {
-			if ofKey(t) {
-				e.tests = append(e.tests, t)
-			}
-		}
-		e.rest.tests = slices.DeleteFunc(e.rest.tests, ofKey)
-	}
-	c.always = c.of(nil)
+	c.none = c.shortlist(nil)
 	b.give("emm", giver{when: -1, lookup: -1, own: func(st *state, dst []byte) ([]byte, bool) {
 		i := c.choose(st)
 		if i < 0 {
@@ -72,59 +63,102 @@ func (b *builder) classify(m *catalog.Matrix) {
 	}})
 }
 
-// keys are the spans whose text the event looks at in any case.
-func (e *event) keys() []int {
+// keys are the spans whose text a condition looks at in any case.
+func (c *condition) keys() []int {
 	var spans []int
-	for _, t := range e.rest.tests {
-		if t.ofText() && !slices.Contains(spans, t.source.span) {
+	for _, t := range c.tests {
+		if t.exists == 0 && !t.source.many && !slices.Contains(spans, t.source.span) {
 			spans = append(spans, t.source.span)
 		}
 	}
 	return spans
 }
 
-// ofText tells whether a test depends on the text of one value alone.
-func (t *test) ofText() bool { return t.exists == 0 && !t.source.many }
-
 // choose returns the event that the record is, or -1.
 func (c *classifier) choose(st *state) int {
-	likely := c.always
+	list := c.none
 	if c.key >= 0 {
 		var text []byte
 		if raw := st.out[c.key]; !st.none(raw) {
 			text = st.textOf(raw)
 		}
 		if len(text) > 0 {
-			var known bool
-			if likely, known = c.likely.get(text); !known {
-				likely = c.of(text)
+			found, known := c.texts.get(text)
+			if !known {
+				found = c.shortlist(text)
 				if len(text) <= maxKnown {
-					c.likely.put(text, likely)
+					c.texts.put(text, found)
 				}
 			}
+			list = found
 		}
 	}
-	for _, i := range likely {
-		if c.events[i].rest.holds(st) {
+	for _, i := range list.open {
+		if c.events[i].condition.holds(st) {
 			return i
 		}
 	}
-	return -1
+	return list.sure
 }
 
-// of returns the events that a record with this text of the key may be, up to
-// the first that it is in any case.
-func (c *classifier) of(text []byte) []int {
-	var likely []int
+// shortlist works out what a text of the key, or none, leaves of the events.
+func (c *classifier) shortlist(text []byte) shortlist {
+	list := shortlist{sure: -1}
 	for i := range c.events {
-		e := &c.events[i]
-		if slices.ContainsFunc(e.tests, func(t test) bool { return !t.accepts(text) }) {
-			continue
-		}
-		likely = append(likely, i)
-		if e.free() {
-			break
+		switch c.settled(&c.events[i].condition, text) {
+		case always:
+			list.sure = i
+			return list
+		case depends:
+			list.open = append(list.open, i)
 		}
 	}
-	return likely
+	return list
+}
+
+// verdict is what the key's text alone says of a condition.
+type verdict byte
+
+const (
+	never verdict = iota
+	always
+	depends // it depends on other values
+)
+
+// settled tells what the text of the key, or that there is none, says of a
+// condition.
+func (c *classifier) settled(cond *condition, text []byte) verdict {
+	result := always
+	for i := range cond.tests {
+		t := &cond.tests[i]
+		switch {
+		case t.source.many || t.source.span != c.key || t.exists != 0:
+			result = depends
+		case !t.accepts(text):
+			return never
+		}
+	}
+	for _, alternatives := range cond.alternatives {
+		best := never
+		for i := range alternatives {
+			if v := c.settled(&alternatives[i], text); v == always || v == depends && best == never {
+				best = v
+			}
+		}
+		switch best {
+		case never:
+			return never
+		case depends:
+			result = depends
+		}
+	}
+	for i := range cond.exceptions {
+		switch c.settled(&cond.exceptions[i], text) {
+		case always:
+			return never
+		case depends:
+			result = depends
+		}
+	}
+	return result
 }

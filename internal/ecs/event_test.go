@@ -3,6 +3,7 @@ package ecs_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -135,5 +136,68 @@ func TestEventFieldsAreReserved(t *testing.T) {
 	src.Matrix = &catalog.Matrix{Events: []catalog.MatrixEvent{{Match: catalog.Condition{"a": map[string]any{}}}}}
 	if _, err := ecs.Compile(src); err == nil || !strings.Contains(err.Error(), "matrix.events.0: a is compared with") {
 		t.Errorf("a condition that compares with nothing: %v", err)
+	}
+}
+
+// Whatever the conditions, the first that holds decides, as it does for the
+// blocks of a mapping, which are tried one after the other.
+func TestEventIsTheFirstBlock(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(7, 7))
+	pick := func(of ...string) string { return of[random.IntN(len(of))] }
+	value := func() any {
+		switch random.IntN(4) {
+		case 0:
+			return map[string]any{"exists": random.IntN(2) == 0}
+		case 1:
+			return map[string]any{"glob": pick("x*", "*y", "*", "?")}
+		case 2:
+			return []any{pick("x", "y"), pick("xy", "7")}
+		}
+		return pick("x", "y", "xy", "7", "true")
+	}
+	var condition func(depth int) map[string]any
+	condition = func(depth int) map[string]any {
+		c := map[string]any{}
+		for range 1 + random.IntN(2) {
+			c[pick("a", "a", "a", "b", "l[].k")] = value()
+		}
+		if depth < 2 && random.IntN(3) == 0 {
+			c["not"] = condition(depth + 1)
+		}
+		if depth < 2 && random.IntN(3) == 0 {
+			c["any"] = []any{condition(depth + 1), condition(depth + 1)}
+		}
+		return c
+	}
+	for range 200 {
+		src := acme(catalog.Mapping{Constants: map[string]any{"acme.first": "none"}})
+		src.Matrix = &catalog.Matrix{}
+		for i := range 6 {
+			c := catalog.Condition(condition(0))
+			name := string(rune('a' + i))
+			src.ECS.When = append(src.ECS.When, catalog.Block{If: c, Constants: map[string]any{"acme.first": name}})
+			src.Matrix.Events = append(src.Matrix.Events, catalog.MatrixEvent{Category: "c", EventType: name, Match: c})
+		}
+		m, err := ecs.Compile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 40 {
+			record := fmt.Sprintf(`{"a":%s,"b":%s,"l":[{"k":%s}]}`, pick(`"x"`, `"y"`, `"xy"`, "7", "true", "null", `""`, "{}", `["x"]`), pick(`"x"`, `"y"`, "null"), pick(`"x"`, "7"))
+			var doc struct {
+				Acme struct{ First string }
+			}
+			if err := json.Unmarshal(m.Append(nil, []byte(record), ecs.Meta{}), &doc); err != nil {
+				t.Fatal(err)
+			}
+			got := strings.TrimPrefix(eventOf(t, m, record), "c ")
+			if got == "" {
+				got = "none"
+			}
+			if got != doc.Acme.First {
+				t.Fatalf("%s is event %s and block %s of %v", record, got, doc.Acme.First, src.Matrix.Events)
+			}
+		}
 	}
 }
