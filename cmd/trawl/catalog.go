@@ -272,6 +272,9 @@ func (a *app) showSource(s *catalog.Source) error {
 		fact("follows", "%s", streamWords(s.Stream))
 	}
 	fact("pages", "%d records each (%d at most)%s%s", s.Paging.Size, s.Paging.MaxSize, pageWay(s.Paging), pageCap(s.Paging))
+	for _, n := range s.Nested {
+		fact("lists", "%s is read to its end, %d elements each time, %d at most", n.At, n.Size, n.Most)
+	}
 	fact("record", "id %s, time %s", strings.Join(s.Record.ID, " or "), strings.Join(s.Record.Time, " or "))
 	for _, documented := range [][2]string{{"retention", s.Facts.Retention}, {"latency", s.Facts.Latency}, {"licensing", s.Facts.Licensing}} {
 		if documented[1] != "" {
