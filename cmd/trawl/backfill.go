@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,19 +61,9 @@ func (a *app) backfillCommand() *cobra.Command {
 					return nil
 				})
 			}
-			now := time.Now()
-			from, err := moment("--since", since, now)
+			from, to, err := period(since, until)
 			if err != nil {
 				return err
-			}
-			to := now
-			if until != "" {
-				if to, err = moment("--until", until, now); err != nil {
-					return err
-				}
-			}
-			if to.Before(from) {
-				return misuse(fmt.Errorf("the end, --until %s, lies before the beginning, --since %s", cmp.Or(until, "now"), since))
 			}
 			if concurrency < 1 || concurrency > collect.MostConcurrent {
 				return misuse(fmt.Errorf("--concurrency is %d, and must be between 1 and %d", concurrency, collect.MostConcurrent))
@@ -90,6 +79,24 @@ func (a *app) backfillCommand() *cobra.Command {
 	cmd.MarkFlagsOneRequired("since", "cancel")
 	cmd.MarkFlagsMutuallyExclusive("since", "cancel")
 	return cmd
+}
+
+// period reads --since and --until; without the latter it ends now.
+func period(since, until string) (from, to time.Time, err error) {
+	now := time.Now()
+	if from, err = moment("--since", since, now); err != nil {
+		return from, to, err
+	}
+	to = now
+	if until != "" {
+		if to, err = moment("--until", until, now); err != nil {
+			return from, to, err
+		}
+	}
+	if to.Before(from) {
+		return from, to, misuse(fmt.Errorf("the end, --until %s, lies before the beginning, --since %s", cmp.Or(until, "now"), since))
+	}
+	return from, to, nil
 }
 
 // moment reads a time, a date, or a duration before now.
@@ -148,72 +155,41 @@ func (a *app) startBackfill(ctx context.Context, e console.Engine, feed string, 
 	return nil
 }
 
-// watchBackfill shows how a backfill goes until it is done. done, when it is
-// not nil, gives the end of one that runs in this process.
+// watchBackfill shows how a backfill goes until it is done. done is that of
+// watch.
 func (a *app) watchBackfill(ctx context.Context, e console.Engine, feed string, done <-chan error) error {
-	width := terminal(a.stderr)
-	every := progressElsewhere
-	if width > 0 || done == nil {
-		every = progressOnTerminal
-	}
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	began, told := time.Now(), time.Now()
 	s, err := e.Status(ctx)
 	if err != nil {
 		return err
 	}
 	first, _, _ := backfillStatus(s, feed)
-	ended := false
-	for !ended {
-		select {
-		case err = <-done:
-			ended = true
-		case <-ctx.Done():
-			if done != nil {
-				err = <-done
-				return errors.Join(err, fmt.Errorf("backfill %s: interrupted; the same command goes on with it", feed))
-			}
-			fmt.Fprintf(a.stderr, "\nthe backfill of %s goes on in the running trawl; `trawl backfill %s --cancel` ends it\n", feed, feed)
-			return nil
-		case <-ticker.C:
-		}
-		s, lookErr := e.Status(context.WithoutCancel(ctx))
-		if lookErr != nil {
-			if done == nil {
-				return lookErr
-			}
-			continue
-		}
+	interrupted, err := a.watch(ctx, e, done, func(s engine.Status, since time.Duration, width int) (line string, over bool, err error) {
 		b, state, reason := backfillStatus(s, feed)
 		if b == nil {
-			continue
+			return "", false, nil
 		}
 		if first == nil {
 			first = b
 		}
-		if done == nil && b.Done >= 1 {
-			ended = true
+		if b.Done >= 1 {
+			over = true
 			if len(b.Gaps) > 0 {
 				err = fmt.Errorf("backfill %s: the API did not give %d slice(s) to their end, the first from %s to %s: %s",
 					feed, len(b.Gaps), when(b.Gaps[0].Since), when(b.Gaps[0].Until), b.Gaps[0].Why)
 			}
 		}
-		line := backfillLine(feed, b, first, time.Since(began), width)
+		line = backfillLine(feed, b, first, since, width)
 		if reason != "" && state != collect.StateCollecting {
 			line += "   " + string(state)
 		}
-		switch {
-		case a.quiet:
-		case width > 0:
-			fmt.Fprint(a.stderr, "\r"+cut(line, width-1)+"\x1b[K")
-		case ended || time.Since(told) >= progressElsewhere:
-			told = time.Now()
-			fmt.Fprintln(a.stderr, line)
-		}
-	}
-	if !a.quiet && width > 0 {
-		fmt.Fprintln(a.stderr)
+		return line, over, err
+	})
+	switch {
+	case interrupted && done == nil:
+		fmt.Fprintf(a.stderr, "the backfill of %s goes on in the running trawl; `trawl backfill %s --cancel` ends it\n", feed, feed)
+		return nil
+	case interrupted:
+		return errors.Join(err, fmt.Errorf("backfill %s: interrupted; the same command goes on with it", feed))
 	}
 	return err
 }
@@ -230,18 +206,6 @@ func backfillStatus(s engine.Status, feed string) (*collect.Backfill, collect.St
 // backfillLine is a bar with the rate and an estimate: first is how it stood
 // when it was first looked at.
 func backfillLine(feed string, b, first *collect.Backfill, since time.Duration, width int) string {
-	records := b.Records - first.Records
-	line := fmt.Sprintf("%s  %3.0f %%  %d records (%.0f/s)", feed, 100*b.Done, b.Records, float64(records)/since.Seconds())
-	switch moved := b.Done - first.Done; {
-	case b.Done >= 1:
-		line += "  done in " + short(since)
-	case moved > 0.001:
-		line += "  about " + short(time.Duration(float64(since)*(1-b.Done)/moved)) + " left"
-	}
-	if width >= 80 {
-		const cells = 20
-		full := int(b.Done * cells)
-		line = "[" + strings.Repeat("=", full) + strings.Repeat(" ", cells-full) + "] " + line
-	}
-	return line
+	return fmt.Sprintf("%s%s  %3.0f %%  %d records (%.0f/s)%s", progressBar(b.Done, width), feed, 100*b.Done, b.Records,
+		float64(b.Records-first.Records)/since.Seconds(), timeLeft(b.Done, first.Done, since))
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,12 +32,11 @@ func (a *app) feedCommand() *cobra.Command {
 			if yes {
 				return nil
 			}
-			if !a.asks() {
+			sure, asked := a.sure("%s begins anew at its start, and everything from there is delivered again.", feed)
+			switch {
+			case !asked:
 				return misuse(fmt.Errorf("reset delivers everything of %s again; say --yes to mean it", feed))
-			}
-			fmt.Fprintf(a.stderr, "%s begins anew at its start, and everything from there is delivered again. Go on? [y/N] ", feed)
-			answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
-			if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+			case !sure:
 				return fmt.Errorf("feed %s not reset", feed)
 			}
 			return nil

@@ -160,7 +160,7 @@ func (a *app) command() *cobra.Command {
 		}
 	}
 	add("start", a.demoCommand(), a.initCommand(), a.checkCommand())
-	add("collect", a.runCommand(), a.backfillCommand(), a.importCommand(), a.statusCommand(), a.feedCommand())
+	add("collect", a.runCommand(), a.backfillCommand(), a.importCommand(), a.statusCommand(), a.feedCommand(), a.deadCommand(), a.replayCommand())
 	add("data", a.normalizeCommand(), a.catalogCommand(), a.matrixCommand(), a.emmCommand(), a.wizCommand(), a.configCommand())
 	root.AddCommand(a.versionCommand())
 	markMisuse(root)

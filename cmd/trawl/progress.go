@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/trawlsec/trawl/internal/console"
 	"github.com/trawlsec/trawl/internal/engine"
 )
 
@@ -83,4 +85,80 @@ func progressLine(s engine.Status, since time.Duration) string {
 	}
 	return fmt.Sprintf("%d of %d feeds read   %d records   %d delivered (%.0f/s)   %d pages pending   %s",
 		ready, len(s.Feeds), records, delivered, float64(delivered)/since.Seconds(), pending, since.Round(time.Second))
+}
+
+// watch shows how a piece of work goes: what look makes of each status, until
+// that says that it is over. since is for how long it has been watched, width
+// that of the terminal, 0 where there is none. done, when it is not nil, gives
+// the end of work that is done in this process, and is what ends it then.
+// interrupted says that ctx ended first.
+func (a *app) watch(ctx context.Context, e console.Engine, done <-chan error, look func(s engine.Status, since time.Duration, width int) (line string, over bool, err error)) (interrupted bool, err error) {
+	width := terminal(a.stderr)
+	every := progressElsewhere
+	if width > 0 || done == nil {
+		every = progressOnTerminal
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	began, told := time.Now(), time.Now()
+	for ended := false; !ended; {
+		select {
+		case err = <-done:
+			ended = true
+		case <-ctx.Done():
+			if done != nil {
+				err = <-done
+			}
+			if !a.quiet && width > 0 {
+				fmt.Fprintln(a.stderr)
+			}
+			return true, err
+		case <-ticker.C:
+		}
+		s, lookErr := e.Status(context.WithoutCancel(ctx))
+		if lookErr != nil {
+			if done == nil {
+				return false, lookErr
+			}
+			continue
+		}
+		line, over, workErr := look(s, time.Since(began), width)
+		if done == nil && over {
+			ended, err = true, workErr
+		}
+		switch {
+		case a.quiet || line == "":
+		case width > 0:
+			fmt.Fprint(a.stderr, "\r"+cut(line, width-1)+"\x1b[K")
+		case ended || time.Since(told) >= progressElsewhere:
+			told = time.Now()
+			fmt.Fprintln(a.stderr, line)
+		}
+	}
+	if !a.quiet && width > 0 {
+		fmt.Fprintln(a.stderr)
+	}
+	return false, err
+}
+
+// progressBar is a bar, where the terminal is wide enough for one.
+func progressBar(done float64, width int) string {
+	if width < 80 {
+		return ""
+	}
+	const cells = 20
+	full := int(done * cells)
+	return "[" + strings.Repeat("=", full) + strings.Repeat(" ", cells-full) + "] "
+}
+
+// timeLeft is an estimate of when work will be done of which so much was done
+// when it was first looked at, so long ago.
+func timeLeft(done, first float64, since time.Duration) string {
+	switch moved := done - first; {
+	case done >= 1:
+		return "  done in " + short(since)
+	case moved > 0.001:
+		return "  about " + short(time.Duration(float64(since)*(1-done)/moved)) + " left"
+	}
+	return ""
 }

@@ -123,8 +123,14 @@ func statusLines(s engine.Status, width int, colour bool) []string {
 	}
 	out = append(append(out, ""), lines(outputTable(s, colour), width, colour)...)
 	for _, o := range s.Outputs {
-		if o.Reason != "" {
-			remark("%s: %s", o.Output, o.Reason)
+		if text := outputReason(o, s.Now); text != "" {
+			remark("%s: %s", o.Output, text)
+		}
+		if r := o.Replay; running(r) {
+			remark("%s: replay asked for at %s, %.0f %% done, %s delivered", o.Output, when(r.Asked), 100*r.Done(), count(int(r.Delivered), "document"))
+		}
+		if o.DeadLetters > 0 {
+			remark("%s: %s; `trawl dead list --output %s` says why", o.Output, count(o.DeadLetters, "dead letter"), o.Output)
 		}
 	}
 	remark("log: %d pages, %s of %s", s.Log.Pages, bytes(s.Log.Bytes), bytes(s.Log.MaxBytes))
@@ -178,13 +184,25 @@ func wholeTable(s engine.Status) *table {
 func outputTable(s engine.Status, colour bool) *table {
 	outputs := &table{header: []string{"OUTPUT", "STATE", "DELIVERED", "PENDING PAGES", "DEAD LETTERS"}}
 	for _, o := range s.Outputs {
-		state, delivered, dead := string(o.State), "-", "-" // only a running process delivers, and counts
+		state, delivered := string(o.State), "-" // only a running process delivers, and counts
 		if s.Running {
-			state, delivered, dead = paint(colour, state, o.State == deliver.StateOK), fmt.Sprint(o.Documents), fmt.Sprint(o.DeadLetters)
+			state, delivered = paint(colour, state, o.State == deliver.StateOK), fmt.Sprint(o.Documents)
 		}
-		outputs.add(o.Output, state, delivered, fmt.Sprint(o.PendingPages), dead)
+		outputs.add(o.Output, state, delivered, fmt.Sprint(o.PendingPages), fmt.Sprint(o.DeadLetters))
 	}
 	return outputs
+}
+
+// outputReason says what is wrong with an output, what that means and what is
+// to be done; "" if nothing is wrong.
+func outputReason(o engine.OutputStatus, now time.Time) string {
+	switch o.State {
+	case deliver.StateRetrying:
+		return fmt.Sprintf("%s; it has been failing for %s and is tried again; what it lacks stays in the log", o.Reason, short(now.Sub(o.Since)))
+	case deliver.StateFailed:
+		return fmt.Sprintf("%s; it was given up %s ago: mend it, then start trawl again; what it lacks stays in the log", o.Reason, short(now.Sub(o.Since)))
+	}
+	return o.Reason
 }
 
 // wrap breaks a text between words into lines of at most width characters, all

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -140,3 +141,14 @@ func writeJSON(w io.Writer, v any) error {
 
 // asks reports whether a person can be asked: stdin and stderr are terminals.
 func (a *app) asks() bool { return terminal(a.stdin) > 0 && terminal(a.stderr) > 0 }
+
+// sure asks a person whether to go on, if there is one to be asked.
+func (a *app) sure(format string, args ...any) (yes, asked bool) {
+	if !a.asks() {
+		return false, false
+	}
+	fmt.Fprintf(a.stderr, format+" Go on? [y/N] ", args...)
+	answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes", true
+}

@@ -401,6 +401,10 @@ func (b *builder) output(at place, name string, f outputFile) Output {
 	out := Output{
 		Name: name, Type: f.Type, Path: b.in.path(f.Path), Schema: f.Schema, Original: f.Original,
 		Rotate: Rotate{Size: int64(f.Rotate.Size), Age: f.Rotate.Age.Std()}, Compress: f.Compress,
+		MaxDocument: int64(f.MaxDocument),
+	}
+	if f.MaxDocument != 0 && f.MaxDocument < 1<<10 {
+		at.at("max_document").Mistake("must be at least 1KiB, or absent for no limit")
 	}
 	switch {
 	case f.Type == "stdout" || f.Type == "console" || f.Type == "-":

@@ -141,6 +141,8 @@ type Output struct {
 	Original bool   // whether documents have event.original
 	Rotate   Rotate
 	Compress string // none, gzip or zstd
+
+	MaxDocument int64 // bytes of a document, of which larger ones are dead letters; 0: any number
 }
 
 // Rotate says when a file is closed and the next one begun. Zero: never.

@@ -87,6 +87,8 @@ type outputFile struct {
 	Original bool       `yaml:"original,omitempty"` // whether documents have event.original: true
 	Rotate   rotateFile `yaml:"rotate,omitempty"`   // when to begin a new file
 	Compress string     `yaml:"compress,omitempty"` // none, gzip or zstd
+
+	MaxDocument Size `yaml:"max_document,omitempty"` // larger documents become dead letters: 1MiB; absent: whatever their size
 }
 
 type rotateFile struct {

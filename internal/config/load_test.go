@@ -189,6 +189,9 @@ func TestGoodShared(t *testing.T) {
 	if diff := cmp.Diff(archive, c.Outputs[0]); diff != "" {
 		t.Error(diff)
 	}
+	if most := c.Outputs[1].MaxDocument; most != 1<<20 {
+		t.Errorf("max_document = %d", most)
+	}
 	if c.DataDir != "/var/lib/trawl" || c.Listen != "" {
 		t.Errorf("data_dir %q, listen %q", c.DataDir, c.Listen)
 	}

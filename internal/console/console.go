@@ -14,7 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/trawlsec/trawl/internal/collect"
+	"github.com/trawlsec/trawl/internal/deliver"
 	"github.com/trawlsec/trawl/internal/engine"
+	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
 // lookTimeout bounds one look at the engine.
@@ -27,6 +29,13 @@ type Engine interface {
 	Change(ctx context.Context, feed, verb string, to time.Time) error
 	StartBackfill(ctx context.Context, feed string, since, until time.Time, concurrency int) (time.Time, error)
 	Push(ctx context.Context, feed string, records [][]byte, file bool) (collect.Pushed, error)
+
+	DeadLetters(ctx context.Context, f pagelog.DeadFilter, limit int) ([]engine.Letter, error)
+	DeadLetter(ctx context.Context, id string) (engine.Letter, error)
+	DropDead(ctx context.Context, f pagelog.DeadFilter) (int, error)
+	ReplayDead(ctx context.Context, f pagelog.DeadFilter) ([]deliver.Replay, error)
+	StartReplay(ctx context.Context, r engine.ReplayRequest) (engine.ReplayPlan, error)
+	CancelReplay(ctx context.Context, output string) (deliver.Replay, error)
 }
 
 // Handler serves /healthz, /readyz, /metrics and /api/status.
@@ -53,7 +62,7 @@ func Handler(e Engine) http.Handler {
 				h.Feeds = append(h.Feeds, healthItem{Name: f.Connection + "/" + f.Source, State: string(f.State), Reason: f.Reason, Since: f.Since})
 			}
 			for _, o := range s.Outputs {
-				h.Outputs = append(h.Outputs, healthItem{Name: o.Output, State: string(o.State), Reason: o.Reason, Since: o.Since})
+				h.Outputs = append(h.Outputs, healthOutput{healthItem{Name: o.Output, State: string(o.State), Reason: o.Reason, Since: o.Since}, o.PendingPages, o.DeadLetters})
 			}
 			return code, h
 		})
@@ -66,9 +75,9 @@ func Handler(e Engine) http.Handler {
 
 // health is the body of /healthz.
 type health struct {
-	Status  string       `json:"status"`
-	Feeds   []healthItem `json:"feeds"`
-	Outputs []healthItem `json:"outputs"`
+	Status  string         `json:"status"`
+	Feeds   []healthItem   `json:"feeds"`
+	Outputs []healthOutput `json:"outputs"`
 }
 
 type healthItem struct {
@@ -76,6 +85,12 @@ type healthItem struct {
 	State  string    `json:"state"`
 	Reason string    `json:"reason,omitempty"`
 	Since  time.Time `json:"since"`
+}
+
+type healthOutput struct {
+	healthItem
+	PendingPages int `json:"pending_pages"`
+	DeadLetters  int `json:"dead_letters"`
 }
 
 // look answers with what show makes of the status.

@@ -87,7 +87,7 @@ func working() engine.Status {
 				Counts: collect.Counts{Gone: 5}, Whole: &collect.WholeStatus{}}},
 		},
 		Connections: []engine.ConnectionStatus{{Name: "wiz-prod", Product: "wiz", Answers: engine.Answers{fetch.OK: 6, fetch.Throttle: 1}}},
-		Outputs:     []engine.OutputStatus{{Status: deliver.Status{Output: "archive", State: deliver.StateOK, Since: at(3), Documents: 240, DeadLetters: 1}, PendingPages: 2}},
+		Outputs:     []engine.OutputStatus{{Status: deliver.Status{Output: "archive", State: deliver.StateOK, Since: at(3), Documents: 240, Refused: 3}, PendingPages: 2, DeadLetters: 1}},
 		Log:         pagelog.Stats{Bytes: 4096, MaxBytes: 1 << 20, Pages: 3},
 	}
 }
@@ -130,7 +130,7 @@ func TestHealth(t *testing.T) {
 		"a feed fails": {func(s *engine.Status) {
 			s.Feeds[0].State, s.Feeds[0].Reason = collect.StateAuth, "the credential was <refused>"
 		}, 503, `{"name":"wiz-prod/audit","state":"auth","reason":"the credential was <refused>","since":"2026-02-06T13:00:01Z"}`},
-		"an output fails":   {func(s *engine.Status) { s.Outputs[0].State, s.Outputs[0].Reason = deliver.StateRetrying, "no space" }, 503, `{"name":"archive","state":"retrying","reason":"no space","since":"2026-02-06T13:00:03Z"}`},
+		"an output fails":   {func(s *engine.Status) { s.Outputs[0].State, s.Outputs[0].Reason = deliver.StateRetrying, "no space" }, 503, `{"name":"archive","state":"retrying","reason":"no space","since":"2026-02-06T13:00:03Z","pending_pages":2,"dead_letters":1}`},
 		"an output stopped": {func(s *engine.Status) { s.Outputs[0].State = deliver.StateStopped }, 503, `"status":"failing"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -209,8 +209,10 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	want := []string{
+		`trawl_dead_letters_kept gauge`,
+		`trawl_dead_letters_kept{output="archive"} 1`,
 		`trawl_dead_letters_total counter`,
-		`trawl_dead_letters_total{output="archive"} 1`,
+		`trawl_dead_letters_total{output="archive"} 3`,
 		`trawl_delivered_total counter`,
 		`trawl_delivered_total{output="archive"} 240`,
 		`trawl_duplicates_total counter`,
@@ -240,6 +242,13 @@ func TestMetrics(t *testing.T) {
 		`trawl_late_records_total{connection="wiz-prod",source="issues"} 0`,
 		`trawl_log_bytes gauge`,
 		`trawl_log_bytes 4096`,
+		`trawl_log_max_bytes gauge`,
+		`trawl_log_max_bytes 1.048576e+06`,
+		`trawl_output_state gauge`,
+		`trawl_output_state{output="archive",state="failed"} 0`,
+		`trawl_output_state{output="archive",state="ok"} 1`,
+		`trawl_output_state{output="archive",state="retrying"} 0`,
+		`trawl_output_state{output="archive",state="stopped"} 0`,
 		`trawl_pending_pages gauge`,
 		`trawl_pending_pages{output="archive"} 2`,
 		`trawl_records_total counter`,

@@ -25,6 +25,9 @@ import (
 // commands.
 const controlFile = "control.json"
 
+// maxAnswer bounds an answer: a dead letter may be a document and its record.
+const maxAnswer = 1 << 30
+
 // longestSocket is how long a socket's path may be, in bytes; systems differ.
 const longestSocket = 100
 
@@ -91,6 +94,7 @@ func Control(dataDir string, e Engine) (stop func(), err error) {
 		}
 		writeJSON(w, http.StatusOK, pushed)
 	})
+	serveReplays(mux, e)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: lookTimeout}
 	done := make(chan struct{})
 	go func() {
@@ -293,7 +297,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 		return c.failed(ctx, method, err)
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return c.failed(ctx, method, err)
 	}

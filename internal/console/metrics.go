@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/trawlsec/trawl/internal/collect"
+	"github.com/trawlsec/trawl/internal/deliver"
 )
 
 var feedLabels = []string{"connection", "source"}
@@ -22,8 +23,11 @@ var (
 	descRequests    = prometheus.NewDesc("trawl_requests_total", "Answers of the API by class.", []string{"connection", "class"}, nil)
 	descDelivered   = prometheus.NewDesc("trawl_delivered_total", "Documents delivered by this process.", []string{"output"}, nil)
 	descPending     = prometheus.NewDesc("trawl_pending_pages", "Pages in the log that the output has not taken yet.", []string{"output"}, nil)
-	descDead        = prometheus.NewDesc("trawl_dead_letters_total", "Documents that the output refused for good.", []string{"output"}, nil)
+	descDead        = prometheus.NewDesc("trawl_dead_letters_total", "Documents that the output refused for good, in this process.", []string{"output"}, nil)
+	descDeadKept    = prometheus.NewDesc("trawl_dead_letters_kept", "Dead letters that the output has.", []string{"output"}, nil)
+	descOutputState = prometheus.NewDesc("trawl_output_state", "1 for the state that the output is in, 0 for the others.", []string{"output", "state"}, nil)
 	descLogBytes    = prometheus.NewDesc("trawl_log_bytes", "Size of the log.", nil, nil)
+	descLogMost     = prometheus.NewDesc("trawl_log_max_bytes", "Size from which the log takes no more pages.", nil, nil)
 )
 
 // metrics reads the engine's status at each scrape, so that there is one
@@ -32,7 +36,7 @@ type metrics struct{ engine Engine }
 
 func (m metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descRecords, descDuplicates, descLate, descGone, descLag, descLastSuccess, descState,
-		descRequests, descDelivered, descPending, descDead, descLogBytes} {
+		descRequests, descDelivered, descPending, descDead, descDeadKept, descOutputState, descLogBytes, descLogMost} {
 		ch <- d
 	}
 }
@@ -61,11 +65,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 			send(descLastSuccess, prometheus.GaugeValue, float64(f.LastSuccess.UnixMilli())/1000, c, src)
 		}
 		for _, state := range collect.States {
-			v := 0.0
-			if state == f.State {
-				v = 1
-			}
-			send(descState, prometheus.GaugeValue, v, c, src, string(state))
+			send(descState, prometheus.GaugeValue, truth(state == f.State), c, src, string(state))
 		}
 	}
 	for _, c := range s.Connections {
@@ -76,7 +76,22 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, o := range s.Outputs {
 		send(descDelivered, prometheus.CounterValue, float64(o.Documents), o.Output)
 		send(descPending, prometheus.GaugeValue, float64(o.PendingPages), o.Output)
-		send(descDead, prometheus.CounterValue, float64(o.DeadLetters), o.Output)
+		send(descDead, prometheus.CounterValue, float64(o.Refused), o.Output)
+		send(descDeadKept, prometheus.GaugeValue, float64(o.DeadLetters), o.Output)
+		for _, state := range deliver.States {
+			send(descOutputState, prometheus.GaugeValue, truth(state == o.State), o.Output, string(state))
+		}
 	}
 	send(descLogBytes, prometheus.GaugeValue, float64(s.Log.Bytes))
+	if s.Log.MaxBytes > 0 {
+		send(descLogMost, prometheus.GaugeValue, float64(s.Log.MaxBytes))
+	}
+}
+
+// truth is a truth value as metrics have them.
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

@@ -3,6 +3,7 @@ package deliver
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"sort"
 	"time"
@@ -18,18 +19,19 @@ import (
 type batch struct {
 	output.Batch
 	pages   []part
-	letters []pagelog.DeadLetter // what can't be mapped, then what the output refused
-	refused int                  // how many of them the output refused
-	fresh   bool                 // it holds a page that the output may lack
+	offered []pagelog.DeadLetter // in place of pages: whose documents these are, one each
+	letters []pagelog.DeadLetter // of the records that no document is offered of
+	refused int                  // documents that the output refused
+	fresh   bool                 // it holds something that the output may lack
 	due     time.Time            // when it is to be handed over even if it is not full
-	seen    int                  // pages, those that the output has included
+	seen    int                  // pages or letters, those that the output has included
 }
 
 // part is the documents of one page within a batch.
 type part struct {
 	page   *pagelog.Page
 	mapper Mapper // nil where it is not known
-	first  int    // index of its first document
+	first  uint64 // number of its first record in the batch
 }
 
 func (b *batch) isEmpty() bool { return b.seen == 0 }
@@ -56,29 +58,72 @@ func (d *Deliverer) add(b *batch, p *pagelog.Page, last uint64) {
 		return
 	}
 	b.fresh = true
-	from := part{page: p, first: len(b.Ends)}
-	var err error
-	if d.opts.Mapper != nil {
-		from.mapper, err = d.opts.Mapper(p.Feed)
+	mapper, err := d.mapper(p.Feed)
+	b.pages = append(b.pages, part{page: p, mapper: mapper, first: b.Size})
+	if d.opts.Raw {
+		b.reserve(p, 1)
+	} else if err == nil {
+		b.reserve(p, 3)
 	}
-	b.pages = append(b.pages, from)
+	meta := ecs.Meta{Connection: p.Connection, Created: p.Fetched, Ingested: p.Stored}
+	for i, record := range p.Records {
+		data, reason := d.document(b.Data, record, mapper, err, meta)
+		if reason == "" {
+			b.end(data)
+			continue
+		}
+		b.letters = append(b.letters, d.letter(p, i, mapper, reason, data[len(b.Data):], b.Replay))
+		b.skip()
+	}
+}
+
+// mapper finds the mapper of a feed. It is there too where documents are not
+// made by one, if it is known.
+func (d *Deliverer) mapper(feed pagelog.Feed) (Mapper, error) {
+	if d.opts.Mapper == nil {
+		return nil, nil
+	}
+	mapper, err := d.opts.Mapper(feed)
+	if err != nil {
+		return nil, err
+	}
+	return mapper, nil
+}
+
+// document appends the document of a record, or what is kept of it and the
+// reason why the output is not to have it.
+func (d *Deliverer) document(dst, record []byte, mapper Mapper, mapErr error, meta ecs.Meta) (data []byte, reason string) {
 	switch {
 	case d.opts.Raw:
-		b.reserve(p, 1)
-		for _, record := range p.Records {
-			b.end(appendLine(b.Data, record))
-		}
-	case err != nil:
-		for i, record := range p.Records {
-			b.letters = append(b.letters, pagelog.DeadLetter{Feed: p.Feed, Page: p.Seq, Index: i, Reason: err.Error(), Document: record})
-		}
+		data = appendLine(dst, record)
+	case mapErr != nil:
+		return append(dst, record...), mapErr.Error()
 	default:
-		meta := ecs.Meta{Connection: p.Connection, Created: p.Fetched, Ingested: p.Stored}
-		b.reserve(p, 3)
-		for _, record := range p.Records {
-			b.end(from.mapper.Append(b.Data, record, meta))
-		}
+		data = mapper.Append(dst, record, meta)
 	}
+	return data, d.tooLarge(len(data) - len(dst))
+}
+
+// tooLarge is the reason to refuse a document of so many bytes; "" if there is
+// none.
+func (d *Deliverer) tooLarge(size int) string {
+	if most := d.opts.MaxDocument; most > 0 && int64(size) > most {
+		return fmt.Sprintf("the document has %d bytes, and max_document is %d", size, most)
+	}
+	return ""
+}
+
+// letter makes a dead letter of the i-th record of a page.
+func (d *Deliverer) letter(p *pagelog.Page, i int, mapper Mapper, reason string, document []byte, replay string) pagelog.DeadLetter {
+	letter := pagelog.DeadLetter{
+		Output: d.opts.Name, Feed: p.Feed, Page: p.Seq, Index: i, Reason: reason, Replay: replay,
+		Raw: d.opts.Raw || mapper == nil, Fetched: p.Fetched, Stored: p.Stored, Document: bytes.Clone(document),
+	}
+	if mapper != nil {
+		uid := mapper.Key(p.Records[i]).UID
+		letter.UID = hex.EncodeToString(uid[:])
+	}
+	return letter
 }
 
 // reserve makes room for a page's documents, which are about so many times as
@@ -103,6 +148,21 @@ func (b *batch) reserve(p *pagelog.Page, times int) {
 func (b *batch) end(data []byte) {
 	b.Data = append(data, '\n')
 	b.Ends = append(b.Ends, len(b.Data))
+	b.Size++
+	if b.Steps != nil {
+		b.Steps = append(b.Steps, b.Size)
+	}
+}
+
+// skip passes by a record without a document.
+func (b *batch) skip() {
+	if b.Steps == nil {
+		b.Steps = make([]uint64, len(b.Ends))
+		for i := range b.Steps {
+			b.Steps[i] = uint64(i) + 1
+		}
+	}
+	b.Size++
 }
 
 // appendLine appends a record to data, on one line.
@@ -119,18 +179,23 @@ func appendLine(data, record []byte) []byte {
 	return append(data, compact...)
 }
 
-// bury makes a dead letter of the i-th document, which the output refused.
-func (b *batch) bury(i int, reason string) {
-	at := sort.Search(len(b.pages), func(k int) bool { return b.pages[k].first > i }) - 1
-	from := b.pages[at]
-	letter := pagelog.DeadLetter{
-		Feed: from.page.Feed, Page: from.page.Seq, Index: i - from.first,
-		Reason: reason, Document: bytes.Clone(b.Document(i)),
+// dead makes dead letters of the documents that the output refused.
+func (d *Deliverer) dead(b *batch, refusals []output.Refusal) (letters []pagelog.DeadLetter) {
+	b.refused = len(refusals)
+	for _, r := range refusals {
+		document := b.Document(r.Index)
+		if b.offered != nil {
+			letter := b.offered[r.Index]
+			letter.Reason, letter.Replay, letter.Document = r.Reason, b.Replay, bytes.Clone(document)
+			letters = append(letters, letter)
+			continue
+		}
+		n := uint64(r.Index)
+		if b.Steps != nil {
+			n = b.Steps[r.Index] - 1
+		}
+		from := b.pages[sort.Search(len(b.pages), func(k int) bool { return b.pages[k].first > n })-1]
+		letters = append(letters, d.letter(from.page, int(n-from.first), from.mapper, r.Reason, document, b.Replay))
 	}
-	if from.mapper != nil {
-		uid := from.mapper.Key(from.page.Records[letter.Index]).UID
-		letter.UID = hex.EncodeToString(uid[:])
-	}
-	b.letters = append(b.letters, letter)
-	b.refused++
+	return letters
 }

@@ -16,7 +16,7 @@ import (
 
 // endless is a log whose pages all have the same records.
 type endless struct {
-	fakeLog
+	*fakeLog
 	page pagelog.Page
 	most uint64
 	seq  uint64
@@ -68,7 +68,7 @@ func BenchmarkDeliver(b *testing.B) {
 	must(b, err)
 	for _, schema := range []string{"ecs", "raw"} {
 		b.Run(schema, func(b *testing.B) {
-			l := &endless{page: pagelog.Page{Feed: audit, Fetched: time.Now(), Stored: time.Now()}, most: uint64(b.N)}
+			l := &endless{fakeLog: newLog(0, 0), page: pagelog.Page{Feed: audit, Fetched: time.Now(), Stored: time.Now()}, most: uint64(b.N)}
 			for i := range 500 {
 				l.page.Records = append(l.page.Records, records[i%len(records)])
 			}
@@ -76,10 +76,11 @@ func BenchmarkDeliver(b *testing.B) {
 			path := filepath.Join(dir, "events.ndjson")
 			out, err := output.New(output.Options{Name: "bench", Type: "file", Path: path, Dir: filepath.Join(dir, "state")})
 			must(b, err)
-			d := New(Options{
-				Name: "bench", Reader: l, Output: out, Dead: &l.fakeLog, Raw: schema == "raw",
+			d, err := New(b.Context(), Options{
+				Name: "bench", Reader: l, Output: out, Log: l, Raw: schema == "raw",
 				Mapper: func(pagelog.Feed) (Mapper, error) { return mapper, nil },
 			})
+			must(b, err)
 			ctx, stop := context.WithCancel(b.Context())
 			ended := make(chan error)
 			b.ReportAllocs()

@@ -41,6 +41,10 @@ type Reader interface {
 	Ack(ctx context.Context, seq uint64) error
 	// Pending returns how many pages are not done, and up to which all are.
 	Pending(ctx context.Context) (pages int, done uint64, err error)
+	// Seek makes all pages up to seq done and none behind it.
+	Seek(ctx context.Context, seq uint64) error
+	// Close ends reading.
+	Close(ctx context.Context)
 }
 
 // Mapper makes documents of the records of one source, each on one line: an
@@ -50,10 +54,27 @@ type Mapper interface {
 	Key(record []byte) ecs.Key
 }
 
-// DeadLetters keeps what an output refuses for good: a *pagelog.Log. The letter
-// is durable when PutDead returns nil; to put it again changes nothing.
-type DeadLetters interface {
+// Log is what a deliverer needs of the log beside its reader; see OnLog.
+type Log interface {
+	// PutDead keeps a letter, durably when it returns nil; to put it again
+	// changes nothing.
 	PutDead(ctx context.Context, letter pagelog.DeadLetter) error
+	DropDead(ctx context.Context, letter pagelog.DeadLetter) error
+	DeadLetters(ctx context.Context, f pagelog.DeadFilter, yield func(pagelog.DeadLetter) error) error
+	Page(ctx context.Context, seq uint64) (pagelog.Page, bool, error)
+	State(ctx context.Context, key string) (data []byte, rev uint64, err error)
+	PutState(ctx context.Context, key string, data []byte, rev uint64) (uint64, error)
+	OpenReader(ctx context.Context, name string) (Reader, error)
+	DeleteReader(ctx context.Context, name string) error
+}
+
+// OnLog is the Log of a log.
+func OnLog(l *pagelog.Log) Log { return onLog{l} }
+
+type onLog struct{ *pagelog.Log }
+
+func (l onLog) OpenReader(ctx context.Context, name string) (Reader, error) {
+	return l.Reader(ctx, name)
 }
 
 // Options say what is delivered and where to.
@@ -65,8 +86,11 @@ type Options struct {
 	// has none for become dead letters, with its error as the reason.
 	Mapper func(pagelog.Feed) (Mapper, error)
 	Raw    bool // deliver records as received in place of documents
-	Dead   DeadLetters
-	Logger *slog.Logger
+	// MaxDocument is how many bytes a document may have; larger ones become
+	// dead letters. 0: any number.
+	MaxDocument int64
+	Log         Log
+	Logger      *slog.Logger
 
 	StopLimit time.Duration // how long what is being written may take once Run is stopped; 0: 6 s
 	Patience  time.Duration // how long an output may fail before Drain gives up; 0: 30 s
@@ -83,6 +107,9 @@ const (
 	StateStopped  State = "stopped"  // not started, or stopped as asked
 )
 
+// States are all of them.
+var States = []State{StateOK, StateRetrying, StateFailed, StateStopped}
+
 // Status is how an output is doing. Counts are since the process began.
 type Status struct {
 	Output      string    `json:"output"`
@@ -91,9 +118,10 @@ type Status struct {
 	Since       time.Time `json:"since,omitzero"`   // of the state
 	Documents   int64     `json:"documents"`        // delivered
 	Pages       int64     `json:"pages"`            // delivered
-	DeadLetters int64     `json:"dead_letters"`     // put
+	Refused     int64     `json:"refused"`          // documents, for good
 	LastPage    uint64    `json:"last_page"`        // sequence up to which all pages are delivered
 	LastSuccess time.Time `json:"last_success,omitzero"`
+	Replay      *Replay   `json:"replay,omitempty"` // under way, or the last there was
 }
 
 // BehindError says that an output has lost what the log has as delivered.
@@ -104,13 +132,15 @@ type BehindError struct {
 
 func (e *BehindError) Error() string {
 	return fmt.Sprintf("output %s remembers the pages up to %d, but those up to %d were delivered: was data_dir put back from an older copy? "+
-		"Replay the output from that time on, or remove its position file to go on without them", e.Output, e.Last, e.Acked)
+		"Remove its position file to go on, and then `trawl replay --output %s --since` the time of that copy", e.Output, e.Last, e.Acked, e.Output)
 }
 
 // Deliverer delivers to one output.
 type Deliverer struct {
 	opts   Options
 	logger *slog.Logger
+
+	replays replays
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced whenever what is below changes
@@ -133,10 +163,16 @@ const (
 	burying task = "keep dead letter"
 	acking  task = "acknowledge"
 	keeping task = "keep"
+
+	// Of a replay, which works beside the others.
+	rereading task = "read what is replayed"
+	reburying task = "keep dead letter of a replay"
+	settling  task = "note how far a replay is"
 )
 
-// New makes a deliverer. Run starts it.
-func New(opts Options) *Deliverer {
+// New makes a deliverer. Run starts it, and goes on with the replay that is
+// under way, if there is one.
+func New(ctx context.Context, opts Options) (*Deliverer, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -146,10 +182,14 @@ func New(opts Options) *Deliverer {
 	if opts.Patience == 0 {
 		opts.Patience = defaultPatience
 	}
-	return &Deliverer{
+	d := &Deliverer{
 		opts: opts, logger: opts.Logger.With("output", opts.Name), changed: make(chan struct{}), problems: map[task]string{},
 		status: Status{Output: opts.Name, State: StateStopped},
 	}
+	if err := d.loadReplay(ctx); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // Status is the state at this moment.
@@ -210,18 +250,19 @@ func (d *Deliverer) Run(ctx context.Context) (err error) {
 }
 
 func (d *Deliverer) run(ctx, hard context.Context) error {
-	var last, acked uint64
+	var place output.Place
+	var acked uint64
 	err := d.insist(ctx, opening, func() (err error) {
 		if _, acked, err = d.opts.Reader.Pending(hard); err == nil {
-			last, err = d.opts.Output.Open(hard)
+			place, err = d.opts.Output.Open(hard)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if last != 0 && last < acked {
-		return &output.PermanentError{Output: d.opts.Name, Err: &BehindError{Output: d.opts.Name, Last: last, Acked: acked}}
+	if place.Last != 0 && place.Last < acked {
+		return &output.PermanentError{Output: d.opts.Name, Err: &BehindError{Output: d.opts.Name, Last: place.Last, Acked: acked}}
 	}
 	d.change(func() { d.status.LastPage = acked })
 
@@ -231,24 +272,53 @@ func (d *Deliverer) run(ctx, hard context.Context) error {
 	empty <- new(batch)
 	ended, end := context.WithCancel(hard)
 	read, stopReading := context.WithCancel(ctx)
-	filled := make(chan error, 1)
+	filled, k := make(chan error, 1), desk{make(chan order), make(chan struct{})}
 	go func() {
 		defer close(full)
-		filled <- d.fill(read, ended, last, full, empty)
+		filled <- d.fill(read, ended, place.Last, full, empty)
 	}()
-	for b := range full {
-		if err = d.deliver(ctx, hard, b); err != nil {
-			break
-		}
-		b.reset()
-		empty <- b
-	}
+	var beside sync.WaitGroup
+	beside.Go(func() { d.workOnReplays(read, hard, place, k) })
+	err = d.write(ctx, hard, full, empty, k.orders)
+	close(k.closed)
 	end()
 	stopReading()
+	beside.Wait()
 	if fillErr := <-filled; err == nil {
 		err = fillErr
 	}
 	return err
+}
+
+// write hands to the output what is there for it, until full is closed or
+// something fails for good. What is new comes before what is replayed.
+func (d *Deliverer) write(ctx, hard context.Context, full <-chan *batch, empty chan<- *batch, orders <-chan order) error {
+	for {
+		var b *batch
+		var ok bool
+		select {
+		case b, ok = <-full:
+		default:
+			select {
+			case b, ok = <-full:
+			case o := <-orders:
+				refusals, err := d.hand(ctx, hard, o.batch)
+				if err != nil {
+					return err
+				}
+				o.done <- refusals
+				continue
+			}
+		}
+		if !ok {
+			return nil
+		}
+		if err := d.deliver(ctx, hard, b); err != nil {
+			return err
+		}
+		b.reset()
+		empty <- b
+	}
 }
 
 // fill reads pages, makes batches of them and hands these over. It ends with
@@ -313,52 +383,81 @@ func (d *Deliverer) fill(ctx, ended context.Context, last uint64, full chan<- *b
 	}
 }
 
-// deliver writes one batch, keeps what was refused, and acknowledges. A batch
-// without pages only lets the output keep house.
+// deliver writes one batch of pages, keeps what was refused, and acknowledges.
+// A batch without pages only lets the output keep house.
 func (d *Deliverer) deliver(ctx, hard context.Context, b *batch) error {
 	if b.isEmpty() {
 		return d.keep(ctx, hard)
 	}
+	letters := b.letters
 	if b.fresh {
-		var refused *output.RefusedError
-		err := d.insist(ctx, writing, func() error {
-			refused = nil
-			err := d.opts.Output.Write(hard, b.Batch)
-			if errors.As(err, &refused) {
-				return nil
-			}
+		// Before the rest is written: an output that remembers its place will
+		// not be asked about these again.
+		if err := d.bury(ctx, hard, burying, letters); err != nil {
 			return err
-		})
+		}
+		refusals, err := d.hand(ctx, hard, b)
 		if err != nil {
 			return err
 		}
-		if refused != nil {
-			for _, r := range refused.Refusals {
-				b.bury(r.Index, r.Reason)
-			}
-		}
-		d.solved(keeping)
-	}
-	for _, letter := range b.letters {
-		letter.Output, letter.Time = d.opts.Name, time.Now().UTC()
-		if err := d.insist(ctx, burying, func() error { return d.opts.Dead.PutDead(hard, letter) }); err != nil {
+		refused := d.dead(b, refusals)
+		if err := d.bury(ctx, hard, burying, refused); err != nil {
 			return err
 		}
+		letters = append(letters, refused...)
 	}
 	if err := d.insist(ctx, acking, func() error { return d.opts.Reader.Ack(hard, b.Last) }); err != nil {
 		return err
 	}
-	if n := len(b.letters); n > 0 {
-		d.logger.Warn("documents refused for good", "documents", n, "first_reason", b.letters[0].Reason)
+	d.delivered(b, letters)
+	d.change(func() { d.status.LastPage = b.Last })
+	return nil
+}
+
+// hand gives a batch to the output until it has it, and returns what it
+// refused.
+func (d *Deliverer) hand(ctx, hard context.Context, b *batch) ([]output.Refusal, error) {
+	var refused *output.RefusedError
+	err := d.insist(ctx, writing, func() error {
+		refused = nil
+		err := d.opts.Output.Write(hard, b.Batch)
+		if errors.As(err, &refused) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.solved(keeping)
+	if refused == nil {
+		return nil, nil
+	}
+	return refused.Refusals, nil
+}
+
+// bury keeps dead letters.
+func (d *Deliverer) bury(ctx, hard context.Context, what task, letters []pagelog.DeadLetter) error {
+	for _, letter := range letters {
+		letter.Time = time.Now().UTC()
+		if err := d.insist(ctx, what, func() error { return d.opts.Log.PutDead(hard, letter) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delivered counts a batch that is done with.
+func (d *Deliverer) delivered(b *batch, letters []pagelog.DeadLetter) {
+	if n := len(letters); n > 0 {
+		d.logger.Warn("documents refused for good; see `trawl dead list`", "documents", n, "first_reason", letters[0].Reason)
 	}
 	d.change(func() {
 		d.status.Documents += int64(len(b.Ends) - b.refused)
 		d.status.Pages += int64(len(b.pages))
-		d.status.DeadLetters += int64(len(b.letters))
-		d.status.LastPage = b.Last
+		d.status.Refused += int64(len(letters))
 		d.status.LastSuccess = time.Now().UTC()
 	})
-	return nil
 }
 
 // keep lets the output do what time has made due. It is asked again soon, so a
@@ -378,48 +477,4 @@ func (d *Deliverer) keep(ctx, hard context.Context) error {
 		d.problem(keeping, err, idle)
 	}
 	return nil
-}
-
-// Drain returns nil once all pages up to through are delivered. It returns an
-// error when Run has ended before that, or when the output has failed for
-// longer than Options.Patience, with what is wrong; Run goes on trying.
-func (d *Deliverer) Drain(ctx context.Context, through uint64) error {
-	began := time.Now()
-	for {
-		d.mu.Lock()
-		changed, last, idle, failing := d.changed, d.status.LastPage, d.idle, d.failing
-		ended, err, reason := d.ended, d.err, d.status.Reason
-		d.mu.Unlock()
-		switch {
-		case last >= through:
-			return nil
-		case ended && err != nil:
-			return err
-		case ended:
-			return fmt.Errorf("output %s was stopped before page %d was delivered", d.opts.Name, through)
-		}
-		if idle { // what is left up to there may not be pages
-			pending, done, err := d.opts.Reader.Pending(ctx)
-			if err == nil && (pending == 0 || done >= through) {
-				return nil
-			}
-		}
-		patience := d.opts.Patience
-		if !failing.IsZero() {
-			patience -= min(time.Since(failing), time.Since(began))
-		}
-		if patience <= 0 {
-			return fmt.Errorf("output %s has been failing for %s: %s", d.opts.Name, time.Since(failing).Round(time.Second), reason)
-		}
-		timer := time.NewTimer(patience)
-		select {
-		case <-changed:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
-			return fmt.Errorf("deliver to %s: %w", d.opts.Name, ctx.Err())
-		}
-	}
 }

@@ -57,10 +57,10 @@ func real(ctx context.Context, dir string, l *pagelog.Log) (*Deliverer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(Options{
-		Name: "archive", Reader: reader, Output: out, Dead: l,
+	return New(ctx, Options{
+		Name: "archive", Reader: reader, Output: out, Log: OnLog(l),
 		Mapper: func(pagelog.Feed) (Mapper, error) { return mapper, nil },
-	}), nil
+	})
 }
 
 func openLog(ctx context.Context, dir string) (*pagelog.Log, error) {
@@ -208,13 +208,13 @@ func TestDeadLettersInTheLog(t *testing.T) {
 	out := &fakeOutput{write: func(_ context.Context, b output.Batch) error {
 		return &output.RefusedError{Refusals: []output.Refusal{{Index: 0, Reason: "not today"}}}
 	}}
-	d := start(t, nil, out, func(o *Options) { o.Name, o.Reader, o.Dead, o.Raw = "picky", reader, l, true })
+	d := start(t, nil, out, func(o *Options) { o.Name, o.Reader, o.Log, o.Raw = "picky", reader, OnLog(l), true })
 	stats, err := l.Stats(ctx)
 	must(t, err)
 	must(t, d.Drain(ctx, stats.LastSeq))
 	must(t, d.stop())
 	var got []string
-	must(t, l.DeadLetters(ctx, "picky", func(letter pagelog.DeadLetter) error {
+	must(t, l.DeadLetters(ctx, pagelog.DeadFilter{Output: "picky"}, func(letter pagelog.DeadLetter) error {
 		got = append(got, fmt.Sprintf("%s %s %s", letter.Feed, letter.Reason, letter.Document))
 		return nil
 	}))

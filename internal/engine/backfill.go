@@ -26,7 +26,7 @@ func (e *Engine) Backfill(ctx context.Context, feed string) error {
 	if err != nil {
 		return err
 	}
-	deliveries := e.startOutputs(ctx)
+	deliveries := e.startOutputs(ctx, e.outputs)
 	err = f.Backfill(ctx)
 	if ctx.Err() == nil {
 		err = errors.Join(err, e.drain(ctx, deliveries))

@@ -118,7 +118,7 @@ func (e *Engine) Close() error {
 func (e *Engine) Once(ctx context.Context) error {
 	e.setOnce(true)
 	defer e.setOnce(false)
-	deliveries := e.startOutputs(ctx)
+	deliveries := e.startOutputs(ctx, e.outputs)
 	reading, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	var beside sync.WaitGroup
@@ -188,7 +188,7 @@ func (e *Engine) drain(ctx context.Context, deliveries *deliveries) error {
 func (e *Engine) Run(ctx context.Context) error {
 	running, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	deliveries := e.startOutputs(ctx)
+	deliveries := e.startOutputs(ctx, e.outputs)
 	var wg sync.WaitGroup
 	for _, c := range e.connections {
 		wg.Go(func() { c.run(running, e, giveUp) })

@@ -41,17 +41,21 @@ func (e *Engine) openOutput(ctx context.Context, cfg *config.Output) (*delivery,
 	if err != nil {
 		return nil, err
 	}
-	d := deliver.New(deliver.Options{
-		Name:      cfg.Name,
-		Reader:    reader,
-		Output:    out,
-		Mapper:    e.mapper(cfg.Original),
-		Raw:       cfg.Schema == "raw",
-		Dead:      e.log,
-		Logger:    e.opts.Logger,
-		StopLimit: stopLimit,
-		Patience:  e.opts.timing.patience,
+	d, err := deliver.New(ctx, deliver.Options{
+		Name:        cfg.Name,
+		Reader:      reader,
+		Output:      out,
+		Mapper:      e.mapper(cfg.Original),
+		Raw:         cfg.Schema == "raw",
+		MaxDocument: cfg.MaxDocument,
+		Log:         deliver.OnLog(e.log),
+		Logger:      e.opts.Logger,
+		StopLimit:   stopLimit,
+		Patience:    e.opts.timing.patience,
 	})
+	if err != nil {
+		return nil, err
+	}
 	return &delivery{name: cfg.Name, reader: reader, deliverer: d}, nil
 }
 
@@ -96,15 +100,21 @@ func (e *Engine) dropReaders(ctx context.Context) error {
 		return fmt.Errorf("look for outputs that are gone: %w", err)
 	}
 	for _, name := range names {
-		if slices.ContainsFunc(e.outputs, func(d *delivery) bool { return d.name == name }) {
+		if slices.ContainsFunc(e.outputs, func(d *delivery) bool { return d.reads(name) }) {
 			continue
 		}
-		e.opts.Logger.Info("output is no longer configured; its place in the log is given up", "output", name)
+		e.opts.Logger.Info("output is no longer configured, or its replay is over; its place in the log is given up", "output", name)
 		if err := e.log.DeleteReader(ctx, name); err != nil {
 			return fmt.Errorf("forget output %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// reads reports whether the output needs the reader of that name.
+func (d *delivery) reads(name string) bool {
+	replay := d.deliverer.Status().Replay
+	return name == d.name || name == deliver.ReplayReader(d.name) && replay != nil && replay.State == deliver.ReplayRunning && replay.Dead == nil
 }
 
 // deliveries are the outputs while they run.
@@ -116,12 +126,12 @@ type deliveries struct {
 	errs    []error
 }
 
-// startOutputs delivers to all outputs until stop is called; the end of ctx
-// does not end it, so that what is collected last is delivered too.
-func (e *Engine) startOutputs(ctx context.Context) *deliveries {
+// startOutputs delivers to outputs until stop is called; the end of ctx does
+// not end it, so that what is collected last is delivered too.
+func (e *Engine) startOutputs(ctx context.Context, outputs []*delivery) *deliveries {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ds := &deliveries{outputs: e.outputs, cancel: cancel}
-	for _, o := range e.outputs {
+	ds := &deliveries{outputs: outputs, cancel: cancel}
+	for _, o := range outputs {
 		ds.wg.Go(func() {
 			if err := o.deliverer.Run(ctx); err != nil {
 				ds.mu.Lock()
@@ -133,12 +143,23 @@ func (e *Engine) startOutputs(ctx context.Context) *deliveries {
 	return ds
 }
 
-// drain waits until every output has all pages up to through.
+// drain waits until every output has all pages up to through, and what was
+// being replayed to it.
 func (ds *deliveries) drain(ctx context.Context, through uint64) error {
+	return ds.each(func(o *delivery) error {
+		if err := o.deliverer.Drain(ctx, through); err != nil {
+			return err
+		}
+		return o.deliverer.AwaitReplay(ctx)
+	})
+}
+
+// each does something with every output, all at once.
+func (ds *deliveries) each(do func(*delivery) error) error {
 	errs := make([]error, len(ds.outputs))
 	var wg sync.WaitGroup
 	for i, o := range ds.outputs {
-		wg.Go(func() { errs[i] = o.deliverer.Drain(ctx, through) })
+		wg.Go(func() { errs[i] = do(o) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)

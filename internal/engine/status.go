@@ -41,6 +41,7 @@ type ConnectionStatus struct {
 type OutputStatus struct {
 	deliver.Status
 	PendingPages int `json:"pending_pages"`
+	DeadLetters  int `json:"dead_letters"` // that there are
 }
 
 // Status looks at everything once.
@@ -68,7 +69,11 @@ func (e *Engine) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return Status{}, fmt.Errorf("look at output %s: %w", o.name, err)
 		}
-		s.Outputs = append(s.Outputs, OutputStatus{Status: o.deliverer.Status(), PendingPages: pending})
+		dead, _, err := e.log.CountDead(ctx, o.name)
+		if err != nil {
+			return Status{}, fmt.Errorf("look at output %s: %w", o.name, err)
+		}
+		s.Outputs = append(s.Outputs, OutputStatus{Status: o.deliverer.Status(), PendingPages: pending, DeadLetters: dead})
 	}
 	var err error
 	if s.Log, err = e.log.Stats(ctx); err != nil {

@@ -101,7 +101,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 				stride = 7
 			}
 			for at := 1; ; at += stride {
-				o := order{Dir: t.TempDir(), Pages: 8, Rotate: r.rotate, Compress: r.compress, KillAt: at}
+				o := order{Dir: t.TempDir(), Pages: 5, Rotate: r.rotate, Compress: r.compress, KillAt: at}
 				finished := !o.run(ctx, t)
 				if !finished {
 					o.KillAt = rand.N(30) + 1
@@ -139,7 +139,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 				o.run(ctx, t)
 				cancel()
 			}
-			o.Pages = o.scenario().acked() + 10
+			o.Pages = max(o.scenario().acked(""), o.scenario().acked("again")) + 10
 			o.run(t.Context(), t)
 			o.scenario().check(t)
 			t.Logf("%d pages", o.Pages)
@@ -161,7 +161,7 @@ func TestFaultsAtEveryStep(t *testing.T) {
 					stride = 7
 				}
 				for at := 1; ; at += stride {
-					s := newScenario(t.TempDir(), 6)
+					s := newScenario(t.TempDir(), 4)
 					s.opts.Rotate, s.opts.Compress = r.rotate, r.compress
 					d := &faultyDisk{disk: osDisk{}, at: at, times: times, fault: how, err: syscall.ENOSPC}
 					s.disk = d

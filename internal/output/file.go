@@ -44,11 +44,15 @@ func newFile(opts Options, path string, d disk) *file {
 	}
 }
 
-func (f *file) Open(context.Context) (uint64, error) {
+func (f *file) Open(context.Context) (Place, error) {
 	if err := f.recover(); err != nil {
-		return 0, f.failed("open", err)
+		return Place{}, f.failed("open", err)
 	}
-	return f.pos.Last, nil
+	place := Place{Last: f.pos.Last}
+	if r := f.pos.Replay; r != nil {
+		place.Replay, place.Replayed = r.ID, r.Last
+	}
+	return place, nil
 }
 
 // Write commits a batch in as many steps as it takes files to hold it. Each
@@ -70,17 +74,14 @@ func (f *file) write(ctx context.Context, b Batch) error {
 	if err := f.ready(); err != nil {
 		return err
 	}
-	if b.Last <= f.pos.Last {
+	at := f.pos.in(b.Replay)
+	if b.Last <= at.Last {
 		return nil // an earlier try got further than it knew
 	}
-	done := min(f.pos.Ahead, len(b.Ends)) // documents of the batch that are in files already
-	if done == len(b.Ends) {
-		if len(b.Ends) == 0 {
-			return nil
-		}
-		next := f.pos
-		next.Last, next.Ahead = b.Last, f.pos.Ahead-done
-		return f.store(next)
+	// Documents of the batch that are in files already.
+	done := sort.Search(len(b.Ends), func(i int) bool { return b.step(i) > at.Ahead })
+	if done == len(b.Ends) { // also where there are none: what is acknowledged must not be ahead of the position
+		return f.store(f.pos.with(b.Replay, reach{b.Last, at.Ahead - min(at.Ahead, b.size())}))
 	}
 	for done < len(b.Ends) {
 		if err := ctx.Err(); err != nil {
@@ -98,13 +99,11 @@ func (f *file) write(ctx context.Context, b Batch) error {
 			start = b.Ends[done-1]
 		}
 		done += n
-		next := f.pos
+		next := reach{at.Last, b.step(done - 1)}
 		if done == len(b.Ends) {
-			next.Last, next.Ahead = b.Last, 0
-		} else {
-			next.Ahead = done
+			next = reach{b.Last, 0}
 		}
-		if err := f.append(b.Data[start:end], next); err != nil {
+		if err := f.append(b.Data[start:end], f.pos.with(b.Replay, next)); err != nil {
 			return err
 		}
 	}

@@ -35,7 +35,7 @@ func (f *file) recover() (err error) {
 	next := old
 	if found && old.Log != f.opts.Log {
 		f.logger.Warn("the log is another one than before: all of it is delivered", "last_page_of_the_old_log", old.Last)
-		next.Last, next.Ahead = 0, 0
+		next.reach, next.Replay = reach{}, nil
 	}
 	next.Log = f.opts.Log
 	renamed, err := f.settleRotation(&next)

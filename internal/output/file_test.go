@@ -52,8 +52,8 @@ func openFixture(t *testing.T, dir string, change ...func(*Options)) (fixture, u
 			t.Error(err)
 		}
 	})
-	last, err := out.Open(t.Context())
-	return fx, last, err
+	place, err := out.Open(t.Context())
+	return fx, place.Last, err
 }
 
 func (fx fixture) write(t *testing.T, b Batch) {

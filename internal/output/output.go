@@ -16,14 +16,15 @@ import (
 // in this order: Open, any number of Write, Close. After any error but a
 // *PermanentError, Open and Write may be called again with the same arguments.
 type Output interface {
-	// Open makes the output ready and returns the sequence of the last page
-	// that is wholly and durably in it (0: none, or not known). What an
-	// earlier run left behind that page is taken out.
-	Open(ctx context.Context) (last uint64, err error)
+	// Open makes the output ready and returns how far it is by its own memory;
+	// the zero Place says that it has none. What an earlier run left behind
+	// that place is taken out.
+	Open(ctx context.Context) (Place, error)
 	// Write returns nil once the batch is durable, a *RefusedError when all of
 	// it is durable but for the documents named there, and any other error
 	// when the batch is to be written again. It leaves b.Data alone once it
-	// has returned, unless ctx ended meanwhile.
+	// has returned, unless ctx ended meanwhile. An output that remembers its
+	// place refuses nothing: a crash right after Write would forget it.
 	Write(ctx context.Context, b Batch) error
 	// Close gives back what Open took. It may be called without Open and twice.
 	Close() error
@@ -35,12 +36,46 @@ type Keeper interface {
 	Keep(ctx context.Context) error
 }
 
-// Batch is the documents of one or more whole pages, in the order of the log.
-// The pages of one batch follow those of the batch before it.
+// Place is how far an output has got.
+type Place struct {
+	Last     uint64 // the last page that is wholly and durably in it; 0: none
+	Replay   string // the replay that it was given a batch of last; "" for none
+	Replayed uint64 // Last of the last batch of that replay that is wholly in it
+}
+
+// Batch is documents that follow those of the batch before it: of one or more
+// whole pages, in the order of the log, or of a replay, in an order of its own.
+// Batches of a replay come between those of the log, and batches of one replay
+// after all of the replay before.
 type Batch struct {
-	Last uint64 // sequence of the last page
-	Data []byte // the documents as NDJSON: each on one line that ends with \n
-	Ends []int  // where in Data each document ends, its newline included
+	Replay string // "" for the pages of the log
+	Last   uint64 // sequence of the last page; within a replay, a number that rises from batch to batch
+	Data   []byte // the documents as NDJSON: each on one line that ends with \n
+	Ends   []int  // where in Data each document ends, its newline included
+
+	// An output that stops in the middle of a batch may be given its rest in
+	// another, with fewer documents or more between the same records. Steps
+	// are, of each document, how many records lie between the batch before
+	// and the document's end; nil: 1, 2, 3… Size is their number in the whole
+	// batch; 0: as many as there are documents.
+	Steps []uint64
+	Size  uint64
+}
+
+// step is how far the batch is with its i-th document.
+func (b Batch) step(i int) uint64 {
+	if b.Steps == nil {
+		return uint64(i) + 1
+	}
+	return b.Steps[i]
+}
+
+// size is how far it is with the last.
+func (b Batch) size() uint64 {
+	if b.Size == 0 {
+		return uint64(len(b.Ends))
+	}
+	return b.Size
 }
 
 // Document is the i-th document without its newline. It aliases b.Data.

@@ -21,11 +21,11 @@ import (
 // acknowledged, so whatever the file has past Offset was never acknowledged.
 type position struct {
 	Version int       `json:"version"`
-	Log     string    `json:"log,omitempty"`    // what Last counts in
-	Path    string    `json:"path"`             // of the file being written, absolute
-	Offset  int64     `json:"offset"`           // bytes of it that are good
-	Last    uint64    `json:"last"`             // sequence of the last page that is whole
-	Ahead   int       `json:"ahead,omitempty"`  // documents of the pages after it that are good too
+	Log     string    `json:"log,omitempty"` // what Last counts in
+	Path    string    `json:"path"`          // of the file being written, absolute
+	Offset  int64     `json:"offset"`        // bytes of it that are good
+	reach             // into the pages of the log
+	Replay  *replayed `json:"replay,omitempty"` // the last there was
 	Device  uint64    `json:"device"`           // of the file
 	Inode   uint64    `json:"inode"`            //
 	Tail    string    `json:"tail"`             // hash of the last tailSize bytes before Offset
@@ -34,6 +34,39 @@ type position struct {
 	Rotate  string    `json:"rotate,omitempty"` // what Path is being renamed to; done when it exists
 
 	Compress []string `json:"compress,omitempty"` // finished files that are yet to be compressed, absolute
+}
+
+// reach is how far the file is in a row of batches.
+type reach struct {
+	Last  uint64 `json:"last"`            // of the last batch that is whole
+	Ahead uint64 `json:"ahead,omitempty"` // steps after it that are good too
+}
+
+// replayed is how far the file is in a replay.
+type replayed struct {
+	ID string `json:"id"`
+	reach
+}
+
+// in returns how far the file is in a replay; "" is the log.
+func (p position) in(replay string) reach {
+	switch {
+	case replay == "":
+		return p.reach
+	case p.Replay != nil && p.Replay.ID == replay:
+		return p.Replay.reach
+	}
+	return reach{}
+}
+
+// with returns the position with another reach.
+func (p position) with(replay string, r reach) position {
+	if replay == "" {
+		p.reach = r
+	} else {
+		p.Replay = &replayed{replay, r}
+	}
+	return p
 }
 
 const (
@@ -93,8 +126,8 @@ func decodePosition(b []byte) (position, error) {
 	if p.Version != positionVersion {
 		return position{}, fmt.Errorf("it has version %d and this Trawl knows %d", p.Version, positionVersion)
 	}
-	if p.Offset < 0 || p.Ahead < 0 || !filepath.IsAbs(p.Path) {
-		return position{}, fmt.Errorf("it makes no sense: offset %d, ahead %d, path %q", p.Offset, p.Ahead, p.Path)
+	if p.Offset < 0 || !filepath.IsAbs(p.Path) {
+		return position{}, fmt.Errorf("it makes no sense: offset %d, path %q", p.Offset, p.Path)
 	}
 	return p, nil
 }

@@ -16,13 +16,17 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// scenario is a log of made-up pages and a file output that they go to.
+// scenario is a log of made-up pages, a replay of as many others, and a file
+// output that both go to.
 type scenario struct {
 	dir   string // holds out/events.ndjson, the state and what is acknowledged
-	pages uint64 // in the log
+	pages uint64 // in the log, and again in the replay
 	opts  Options
 	disk  disk
 }
+
+// rows are the log and the replay.
+var rows = []string{"", "again"}
 
 func newScenario(dir string, pages uint64) *scenario {
 	s := &scenario{dir: dir, pages: pages, disk: osDisk{}}
@@ -30,31 +34,39 @@ func newScenario(dir string, pages uint64) *scenario {
 	return s
 }
 
-// page appends the documents of one page: 0 to 9 of them, each of its own.
-func (s *scenario) page(b Batch, seq uint64) Batch {
+// page appends the documents of one page: 0 to 9 of them, each of its own. Some
+// records only may have a document, as settings change between two runs.
+func (s *scenario) page(b Batch, seq uint64, all bool) Batch {
 	r := rand.New(rand.NewPCG(seq, 7))
 	for i := range r.IntN(10) {
-		b.Data = fmt.Appendf(b.Data, `{"page":%d,"document":%d,"text":"%s"}`+"\n", seq, i, strings.Repeat("x", r.IntN(200)))
-		b.Ends = append(b.Ends, len(b.Data))
+		b.Size++
+		text, kind := strings.Repeat("x", r.IntN(200)), "document"
+		if r.IntN(4) == 0 {
+			if kind = "perhaps"; !all {
+				continue
+			}
+		}
+		b.Data = fmt.Appendf(b.Data, `{"row":"%s","page":%d,"%s":%d,"text":"%s"}`+"\n", b.Replay, seq, kind, i, text)
+		b.Ends, b.Steps = append(b.Ends, len(b.Data)), append(b.Steps, b.Size)
 	}
 	b.Last = seq
 	return b
 }
 
-// truth is what the files must hold together, in order.
-func (s *scenario) truth() []byte {
-	var b Batch
+// truth is what the files must hold together of a row, in order.
+func (s *scenario) truth(row string) []byte {
+	b := Batch{Replay: row}
 	for seq := range s.pages {
-		b = s.page(b, seq+1)
+		b = s.page(b, seq+1, false)
 	}
 	return b.Data
 }
 
-func (s *scenario) ackFile() string { return filepath.Join(s.dir, "acked") }
+func (s *scenario) ackFile(row string) string { return filepath.Join(s.dir, "acked"+row) }
 
-func (s *scenario) acked() uint64 {
+func (s *scenario) acked(row string) uint64 {
 	var seq uint64
-	if b, err := os.ReadFile(s.ackFile()); err == nil {
+	if b, err := os.ReadFile(s.ackFile(row)); err == nil {
 		_, _ = fmt.Sscan(string(b), &seq)
 	}
 	return seq
@@ -65,24 +77,28 @@ func (s *scenario) acked() uint64 {
 // tries again what failed, and acknowledges.
 func (s *scenario) deliver(ctx context.Context) error {
 	out := newFile(s.opts, s.opts.Path, s.disk)
-	last, err := out.Open(ctx)
+	place, err := out.Open(ctx)
 	for tries := 0; err != nil; tries++ {
 		var permanent *PermanentError
 		if errors.As(err, &permanent) || tries > 20 {
 			return errors.Join(err, out.Close())
 		}
-		last, err = out.Open(ctx)
+		place, err = out.Open(ctx)
 	}
-	for seq := s.acked() + 1; seq <= s.pages; {
-		var b Batch
-		for n := rand.N(4) + 1; n > 0 && seq <= s.pages; seq++ {
-			if seq > last {
-				b = s.page(b, seq)
-				n--
-			}
+	next, has := map[string]uint64{}, map[string]uint64{place.Replay: place.Replayed}
+	has[""] = place.Last
+	for _, row := range rows {
+		next[row] = max(s.acked(row), has[row]) + 1
+	}
+	for next[""] <= s.pages || next["again"] <= s.pages {
+		row := rows[rand.N(2)]
+		b, all := Batch{Replay: row}, rand.N(2) == 0
+		for n := rand.N(4) + 1; n > 0 && next[row] <= s.pages; n-- {
+			b = s.page(b, next[row], all)
+			next[row]++
 		}
 		if b.Last == 0 {
-			break
+			continue
 		}
 		for tries := 0; ; tries++ {
 			if err = out.Write(ctx, b); err == nil {
@@ -92,11 +108,11 @@ func (s *scenario) deliver(ctx context.Context) error {
 				return errors.Join(err, out.Close())
 			}
 		}
-		temp := s.ackFile() + ".tmp"
+		temp := s.ackFile(row) + ".tmp"
 		if err := os.WriteFile(temp, fmt.Append(nil, b.Last), 0o600); err != nil {
 			return err
 		}
-		if err := os.Rename(temp, s.ackFile()); err != nil {
+		if err := os.Rename(temp, s.ackFile(row)); err != nil {
 			return err
 		}
 	}
@@ -148,8 +164,25 @@ func readAny(t testing.TB, name string) []byte {
 // about.
 func (s *scenario) check(t testing.TB) {
 	t.Helper()
-	if got, want := s.written(t), s.truth(); !bytes.Equal(got, want) {
-		t.Errorf("files hold %d bytes, want %d; %s", len(got), len(want), firstDifference(got, want))
+	written, perhaps := map[string][]byte{}, map[string]bool{}
+	for line := range bytes.Lines(s.written(t)) {
+		if bytes.Contains(line, []byte(`"perhaps"`)) {
+			if perhaps[string(line)] {
+				t.Errorf("there twice: %s", line)
+			}
+			perhaps[string(line)] = true
+			continue
+		}
+		for _, row := range rows {
+			if bytes.HasPrefix(line, fmt.Appendf(nil, `{"row":"%s",`, row)) {
+				written[row] = append(written[row], line...)
+			}
+		}
+	}
+	for _, row := range rows {
+		if got, want := written[row], s.truth(row); !bytes.Equal(got, want) {
+			t.Errorf("row %q: files hold %d bytes, want %d; %s", row, len(got), len(want), firstDifference(got, want))
+		}
 	}
 	entries, err := os.ReadDir(filepath.Dir(s.opts.Path))
 	if err != nil {

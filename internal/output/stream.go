@@ -15,12 +15,13 @@ type stream struct {
 	std  *os.File // standard output or error; nil: path
 	path string
 
-	file *os.File
-	last uint64 // of the batch that written is about
-	done int    // bytes of it that are written
+	file   *os.File
+	replay string // of the batch that done is about
+	last   uint64
+	done   int // bytes of it that are written
 }
 
-func (s *stream) Open(context.Context) (uint64, error) { return 0, s.open() }
+func (s *stream) Open(context.Context) (Place, error) { return Place{}, s.open() }
 
 func (s *stream) open() (err error) {
 	if s.file != nil {
@@ -50,8 +51,8 @@ func (s *stream) Write(ctx context.Context, b Batch) error {
 	if err := s.open(); err != nil {
 		return err
 	}
-	if s.last != b.Last {
-		s.last, s.done = b.Last, 0
+	if s.last != b.Last || s.replay != b.Replay {
+		s.replay, s.last, s.done = b.Replay, b.Last, 0
 	}
 	type result struct {
 		n   int

@@ -22,10 +22,10 @@ func pipe(t *testing.T) (Output, *os.File) {
 		_ = w.Close()
 		_ = r.Close()
 	})
-	last, err := out.Open(t.Context())
+	place, err := out.Open(t.Context())
 	must(t, err)
-	if last != 0 {
-		t.Errorf("last page is %d", last)
+	if place != (Place{}) {
+		t.Errorf("place is %+v", place)
 	}
 	return out, r
 }

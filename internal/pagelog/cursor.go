@@ -16,6 +16,7 @@ import (
 // made anew behind the last message that came.
 type cursor struct {
 	l       *Log
+	stream  string // "" is that of pages
 	filter  string // "" is every subject
 	headers bool   // without bodies
 	batch   int    // messages fetched at once by each; 0: many
@@ -39,7 +40,7 @@ func (c *cursor) open(ctx context.Context) error {
 	if c.consumer != nil {
 		return nil
 	}
-	consumer, err := c.l.consumer(ctx, jetstream.ConsumerConfig{
+	consumer, err := c.l.consumer(ctx, cmp.Or(c.stream, pagesName), jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:   max(c.next, 1),
 		FilterSubject: c.filter,
@@ -52,19 +53,19 @@ func (c *cursor) open(ctx context.Context) error {
 	return nil
 }
 
-// consumer makes a consumer of pages that leaves no trace.
-func (l *Log) consumer(ctx context.Context, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+// consumer makes a consumer of a stream that leaves no trace.
+func (l *Log) consumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	cfg.AckPolicy = jetstream.AckNonePolicy
 	cfg.MemoryStorage = true
 	cfg.Replicas = 1
 	cfg.InactiveThreshold = idleConsumer
-	return ask(ctx, l, func(ctx context.Context) (jetstream.Consumer, error) { return l.js.CreateConsumer(ctx, pagesName, cfg) })
+	return ask(ctx, l, func(ctx context.Context) (jetstream.Consumer, error) { return l.js.CreateConsumer(ctx, stream, cfg) })
 }
 
 func (l *Log) dropConsumer(ctx context.Context, c jetstream.Consumer) {
 	// It would also end by itself.
 	_, _ = ask(ctx, l, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, l.js.DeleteConsumer(ctx, pagesName, c.CachedInfo().Name)
+		return struct{}{}, l.js.DeleteConsumer(ctx, c.CachedInfo().Stream, c.CachedInfo().Name)
 	})
 }
 
@@ -248,18 +249,9 @@ func (l *Log) Pages(ctx context.Context, f Feed, after uint64, yield func(Page) 
 	var theirs error
 	c := &cursor{l: l, batch: aheadMessages, filter: feedFilter(f), next: after + 1}
 	err := c.each(ctx, ^uint64(0), func(m message) error {
-		p, err := l.decode(m.Subject(), m.Headers(), m.seq)
+		p, err := l.readPage(ctx, m.Subject(), m.Headers(), m.seq, m.Data())
 		if err != nil {
 			return err
-		}
-		body := m.Data()
-		if len(p.parts) > 0 {
-			if body, err = l.joinParts(ctx, p); err != nil {
-				return err
-			}
-		}
-		if err := p.readBody(body); err != nil {
-			return &DamagedError{Path: l.path, Seq: p.Seq, Problem: fmt.Sprintf("page of %s %s", p.Feed, p.Lane), Err: err}
 		}
 		theirs = yield(p.Page)
 		return theirs

@@ -76,6 +76,7 @@ type Log struct {
 	tail  *tail
 
 	mu     sync.Mutex
+	dead   jetstream.Stream // nil: not looked for, or not there yet
 	leases map[*Lease]struct{}
 	done   chan struct{} // closed by Close
 	stop   func() error
@@ -409,4 +410,13 @@ func (l *Log) shutdown() error {
 		err = errors.Join(err, unlockDir(l.lock))
 	}
 	return err
+}
+
+// ID tells this log from every other, also from one made anew in its place.
+func (l *Log) ID() string {
+	info := l.pages.CachedInfo()
+	if id := info.Config.Metadata[metaLog]; id != "" {
+		return id
+	}
+	return info.Created.UTC().Format(time.RFC3339Nano)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -127,8 +128,8 @@ func (r *Reader) wait(ctx context.Context, until time.Time, wake <-chan struct{}
 
 func (r *Reader) fromTail(e *tailPage) (*stored, error) {
 	if e.Records == nil {
-		if err := e.readBody(e.body); err != nil {
-			return nil, r.damaged(&e.stored, err)
+		if err := r.l.fill(&e.stored, e.body); err != nil {
+			return nil, err
 		}
 	}
 	if err := r.seen.check(r.l, e.subj, &e.stored, anywhere); err != nil {
@@ -203,24 +204,33 @@ func (r *Reader) decode(ctx context.Context, m message) (*stored, error) {
 	if isPart(m.Subject()) {
 		return nil, nil
 	}
-	p, err := r.l.decode(m.Subject(), m.Headers(), m.seq)
+	p, err := r.l.readPage(ctx, m.Subject(), m.Headers(), m.seq, m.Data())
 	if err != nil {
 		return nil, err
-	}
-	body := m.Data()
-	if len(p.parts) > 0 {
-		if body, err = r.l.joinParts(ctx, p); err != nil {
-			return nil, err
-		}
-	}
-	if err := p.readBody(body); err != nil {
-		return nil, r.damaged(p, err)
 	}
 	return p, r.seen.check(r.l, m.Subject(), p, anywhere)
 }
 
-func (r *Reader) damaged(p *stored, err error) error {
-	return &DamagedError{Path: r.l.path, Seq: p.Seq, Problem: fmt.Sprintf("page of %s %s", p.Feed, p.Lane), Err: err}
+// readPage reads a page from its message.
+func (l *Log) readPage(ctx context.Context, subj string, h nats.Header, seq uint64, body []byte) (*stored, error) {
+	p, err := l.decode(subj, h, seq)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.parts) > 0 {
+		if body, err = l.joinParts(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	return p, l.fill(p, body)
+}
+
+// fill reads a page's records.
+func (l *Log) fill(p *stored, body []byte) error {
+	if err := p.readBody(body); err != nil {
+		return &DamagedError{Path: l.path, Seq: p.Seq, Problem: fmt.Sprintf("page of %s %s", p.Feed, p.Lane), Err: err}
+	}
+	return nil
 }
 
 func isPart(subj string) bool { return strings.HasPrefix(subj, "parts.") }

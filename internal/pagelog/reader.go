@@ -145,19 +145,25 @@ func (r *Reader) put(ctx context.Context, seq uint64) error {
 	return r.save(ctx, seq)
 }
 
-// SeekTime moves the reader to the first page stored at or after t, backwards
-// for a replay or forwards; Next goes on from there.
+// SeekTime moves the reader to the first page stored at or after t; see Seek.
 func (r *Reader) SeekTime(ctx context.Context, t time.Time) error {
 	seq, err := r.l.seqBefore(ctx, t)
-	if err == nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if err = r.put(ctx, seq); err == nil {
-			r.moved, r.delivered = true, seq
-			return nil
-		}
+	if err != nil {
+		return fmt.Errorf("move reader %q: %w", r.name, err)
 	}
-	return fmt.Errorf("move reader %q: %w", r.name, err)
+	return r.Seek(ctx, seq)
+}
+
+// Seek makes everything up to seq done and nothing behind it, backwards for a
+// replay or forwards; Next goes on from there.
+func (r *Reader) Seek(ctx context.Context, seq uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.put(ctx, seq); err != nil {
+		return fmt.Errorf("move reader %q: %w", r.name, err)
+	}
+	r.moved, r.delivered = true, seq
+	return nil
 }
 
 // seqBefore returns the sequence before the first message stored at or after t.
@@ -172,7 +178,7 @@ func (l *Log) seqBefore(ctx context.Context, t time.Time) (uint64, error) {
 	if !t.After(info.State.FirstTime) {
 		return info.State.FirstSeq - 1, nil
 	}
-	consumer, err := l.consumer(ctx, jetstream.ConsumerConfig{
+	consumer, err := l.consumer(ctx, pagesName, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartTimePolicy,
 		OptStartTime:  &t,
 	})
