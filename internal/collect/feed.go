@@ -78,6 +78,7 @@ type Feed struct {
 	paused  atomic.Bool
 	forget  atomic.Uint64 // pages up to this sequence do not count as seen; see Position.ForgetTo
 
+	clock clock
 	round round           // of the main lane; Run's or Once's goroutine only
 	lags  []time.Duration // at the beginnings of the last rounds; likewise
 
@@ -536,6 +537,9 @@ func (f *Feed) beginRun(so Counts) {
 	defer f.mu.Unlock()
 	f.runBegan, f.counted = f.now().UTC(), so
 }
+
+// product is the time on the product's clock, or a little before that.
+func (f *Feed) product() time.Time { return f.clock.at(f.now()) }
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {

@@ -25,6 +25,7 @@ type lane struct {
 	walks    map[sliceID]*walk
 	size     int       // records a page
 	began    time.Time // of the last round
+	target   time.Time // likewise, on the product's clock
 	gapRead  bool      // a page of a gap was asked for in this round
 	short    shortWalks
 	fails    int  // of the stream, in a row
@@ -208,7 +209,7 @@ func (l *lane) plan(ctx context.Context) error {
 		return err
 	}
 	opts, log := l.feed.opts, l.feed.log
-	now := l.feed.now().UTC().Truncate(time.Microsecond)
+	now := l.feed.product()
 	next := l.pos.clone()
 	oldest := l.feed.oldest(now)
 	if next.Watermark.IsZero() {
@@ -223,10 +224,12 @@ func (l *lane) plan(ctx context.Context) error {
 		}
 		next.Watermark = next.Floor
 	}
-	if ahead := next.Watermark.Sub(now); ahead > 0 {
-		// The clock was set back. What was read under the false time is told by
-		// the records, whose times are the product's.
-		next.Floor = earlier(next.Floor, now)
+	if ahead := next.Watermark.Sub(now); ahead > clockNoise {
+		// The clock was set back, or turned out to be ahead. What was read under the
+		// false time is told by the records, whose times are the product's.
+		if next.Floor.After(now) {
+			next.Floor = earlier(l.feed.clock.at(next.Created), now)
+		}
 		next.Watermark = later(earlier(l.feed.newest(), now), next.Floor)
 		log.Warn("the clock went back: reading again from the newest record on", "by_at_least", ahead, "from", next.Watermark)
 	}
@@ -243,7 +246,8 @@ func (l *lane) plan(ctx context.Context) error {
 	case now.After(since):
 		next.begin(since, now, len(opts.Source.Window.Fields))
 	}
-	l.newRound(now)
+	l.newRound(l.feed.now())
+	l.target = now
 	if err := l.save(ctx, next); err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ type Slice struct {
 	Since  time.Time `json:"since"`
 	Until  time.Time `json:"until"`
 	Field  int       `json:"field,omitempty"`  // index in the source's Window.Fields
+	Mark   time.Time `json:"mark,omitzero"`    // the product's time when this walk began, where that is before Until
 	Cursor []byte    `json:"cursor,omitempty"` // of the next page: raw JSON, in base64 so that no byte changes; none: the first page
 	Seen   int       `json:"seen,omitempty"`   // different records so far in this walk
 	Walks  int       `json:"walks,omitempty"`  // walks that ended short of the slice's end
@@ -131,6 +132,9 @@ func (p *Position) leaveGaps() {
 // on their own.
 func (p *Position) done(i int) {
 	mark := p.Slices[i].Until
+	if at := p.Slices[i].Mark; !at.IsZero() {
+		mark = earlier(mark, at) // what came after it may have been made since
+	}
 	p.Slices = slices.Delete(p.Slices, i, i+1)
 	if len(p.Slices) == 0 {
 		p.Slices = nil
@@ -179,7 +183,7 @@ func (p *Position) boundGaps() {
 }
 
 // restart makes a slice begin with its first page.
-func (s *Slice) restart() { s.Cursor, s.Seen, s.Fails = nil, 0, 0 }
+func (s *Slice) restart() { s.Cursor, s.Seen, s.Fails, s.Mark = nil, 0, 0, time.Time{} }
 
 // again starts the walk of a slice anew.
 func (p *Position) again(i int) {

@@ -75,7 +75,7 @@ func (l *lane) planRevisit(ctx context.Context) error {
 		return err
 	}
 	f := l.feed
-	now := f.now().UTC().Truncate(time.Microsecond)
+	now := f.product()
 	watermark, created, floor := f.bounds()
 	if created.IsZero() {
 		return nil // the feed was never read
@@ -103,7 +103,7 @@ func (l *lane) planRevisit(ctx context.Context) error {
 		next.Floor, next.Watermark, next.Age, next.Found = mark, mark, age, next.Counts.Records
 		next.Round = mark
 		next.begin(mark, until, len(f.opts.Source.Window.Fields))
-		l.newRound(now)
+		l.newRound(f.now())
 		return l.save(ctx, next)
 	}
 	return nil

@@ -47,7 +47,8 @@ func (w shortWalks) root(id sliceID) sliceID {
 // asked is a page that is asked for.
 type asked struct {
 	Slice
-	at      time.Time // when, at the latest, on the product's clock
+	sent    time.Time // when, on this machine's clock
+	at      time.Time // likewise, on the product's clock at the latest
 	present bool      // of the stream: it is to tell the present position
 	size    int       // of the stream: records asked for
 }
@@ -70,6 +71,8 @@ func (l *lane) step(ctx context.Context, at sliceID) error {
 		return l.failed(ctx, read.Slice, err)
 	}
 	defer page.Release()
+	l.feed.dated(read.sent, page.Date)
+	read.at = l.feed.clock.at(read.sent)
 	err = l.withRoom(ctx, func() error { return l.digest(ctx, read, page) })
 	if err == nil {
 		l.feed.flush(ctx, mostUnlisted)
@@ -104,7 +107,8 @@ func (l *lane) ask(ctx context.Context, at sliceID) (asked, *fetch.Request, erro
 		}
 		l.gapRead = true
 	}
-	read := asked{Slice: slice, at: l.feed.now().UTC().Truncate(time.Microsecond)}
+	read := asked{Slice: slice, sent: l.feed.now()}
+	read.at = l.feed.clock.at(read.sent)
 	request := l.request(slice, l.size)
 	if at == streamID {
 		return l.askStream(ctx, read, &request)
@@ -209,7 +213,11 @@ func (l *lane) digest(ctx context.Context, read asked, page *fetch.Page) error {
 	if stream {
 		walking, stuck = l.follow(&next, w, read, page, &batch)
 	} else {
-		if err := l.move(&next, next.find(read.id()), w, page, len(batch.met)); err != nil {
+		i := next.find(read.id())
+		if s := &next.Slices[i]; s.Cursor == nil && read.at.Before(s.Until) {
+			s.Mark = read.at
+		}
+		if err := l.move(&next, i, w, page, len(batch.met)); err != nil {
 			return err
 		}
 		now, ok := next.slice(read.id())

@@ -201,7 +201,7 @@ func (l *lane) follow(next *Position, w *walk, read asked, page *fetch.Page, b *
 	s.Cursor, s.At = page.Cursor, later(s.At, read.at)
 	upTo := read.at
 	if page.More && page.Moved {
-		if b.median.Before(l.began) || !some {
+		if b.median.Before(l.target) || !some {
 			return true, nil
 		}
 		upTo = earlier(b.median, read.at)
@@ -217,7 +217,7 @@ func (l *lane) follow(next *Position, w *walk, read asked, page *fetch.Page, b *
 // takePosition keeps the present position, and plans to read by time up to now.
 func (l *lane) takePosition(next *Position, page *fetch.Page) {
 	s, f := next.Stream, l.feed
-	now := f.now().UTC().Truncate(time.Microsecond)
+	now := later(f.product(), page.Date.UTC().Add(dateGrain)) // not before the moment that the position is of
 	given := len(page.Cursor) > 0 && len(page.Cursor) <= mostCursor
 	switch {
 	case !given && s.Cursor != nil:
@@ -245,7 +245,7 @@ func (l *lane) takePosition(next *Position, page *fetch.Page) {
 // but not twice in a round.
 func (l *lane) astray(next *Position, why string) error {
 	s := next.Stream
-	s.lose(l.feed.now().UTC(), why)
+	s.lose(l.feed.product(), why)
 	if !s.Taken {
 		return nil
 	}

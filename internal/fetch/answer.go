@@ -342,6 +342,7 @@ func (p *plan) page(a answer, found, records [][]byte, r *Request) (*Page, *Erro
 		return bad(Partial, "data together with errors")
 	}
 	page := &Page{Records: records, Total: -1, Fetched: time.Now(), Bytes: len(a.body)}
+	page.Date, _ = http.ParseTime(a.header.Get("Date"))
 	switch kind := jsonscan.Kind(found[inRecords]); kind {
 	case '[':
 	case '{':

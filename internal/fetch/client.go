@@ -161,6 +161,7 @@ type Page struct {
 	Capped  bool           // the query matches more than it yields
 	Total   int            // records of the whole slice, as the API counts them; -1: it does not say
 	Fetched time.Time      // when the answer was read
+	Date    time.Time      // when it was made, on the product's clock, to the second; zero: it does not say
 	Bytes   int            // of the answer, unpacked
 
 	found   [][]byte // in all records one after the other

@@ -392,3 +392,21 @@ func TestRetryAfter(t *testing.T) {
 		})
 	}
 }
+
+// TestDate: a page says when the answer was made, if the answer does.
+func TestDate(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]time.Time{
+		"":                              {},
+		"Wed, 21 Oct 2026 07:28:00 GMT": time.Date(2026, 10, 21, 7, 28, 0, 0, time.UTC),
+		"2026-10-21T07:28:00Z":          {},
+	} {
+		a := &api{page: func(int, *http.Request, string) (*http.Response, error) {
+			return respond(200, `{"data":{"auditLogEntries":{"nodes":[],"pageInfo":{"hasNextPage":false,"endCursor":null},"totalCount":0}}}`, "Date", header), nil
+		}}
+		p, err := client(t, a, nil).Page(t.Context(), auditPage(""))
+		if err != nil || !p.Date.Equal(want) {
+			t.Errorf("date %q: page is of %s, error %v", header, p.Date, err)
+		}
+	}
+}
