@@ -87,6 +87,9 @@ func writeFeed(w io.Writer, f collect.Status, now time.Time) {
 		for _, s := range l.Gaps {
 			left.add(l.Lane, precise(s.Since), precise(s.Until), "-", "", s.Why)
 		}
+		for _, s := range l.Missed {
+			left.add(l.Lane, precise(s.Since), precise(s.Until), "-", "", "given up: "+s.Why)
+		}
 	}
 	if len(left.rows) > 0 {
 		fmt.Fprintln(w)

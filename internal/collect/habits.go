@@ -188,8 +188,11 @@ func (f *Feed) overlap() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	own, ceiling := f.opts.Overlap, 24*time.Hour
+	if most := f.opts.MaxAge / 4 * 3; most > 0 { // see remembered
+		own, ceiling = min(own, most), min(ceiling, most)
+	}
 	if len(f.opts.Revisit) > 0 {
-		ceiling = f.opts.Revisit[0]
+		ceiling = min(ceiling, f.opts.Revisit[0])
 	}
 	if f.lateness.count() < leastLate {
 		return own

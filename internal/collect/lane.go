@@ -234,12 +234,16 @@ func (l *lane) plan(ctx context.Context) error {
 		log.Warn("the clock went back: reading again from the newest record on", "by_at_least", ahead, "from", next.Watermark)
 	}
 	since := l.feed.reach(&next, now)
+	if known := l.feed.remembered(now); since.Before(known) && next.Created.Before(known) && next.Counts.Records > 0 {
+		log.Warn("the log does not know any more what was delivered of so long ago: records of before may be delivered again", "reading_from", since, "known_from", known)
+	}
+	l.giveUpGaps(&next, now)
 	if oldest.After(next.Watermark) {
 		log.Error("the feed stood still for longer than the product keeps records; what lies between is lost",
 			"from", next.Watermark, "to", oldest)
 	}
 	next.Round = next.Watermark
-	before := l.pos.Stream
+	before, missed := l.pos.Stream, l.pos.Missed
 	switch {
 	case opts.Source.Stream != nil:
 		l.planStream(&next, since, now)
@@ -252,6 +256,7 @@ func (l *lane) plan(ctx context.Context) error {
 		return err
 	}
 	l.moved(before)
+	l.tellMissed(missed)
 	return nil
 }
 

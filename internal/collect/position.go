@@ -21,6 +21,7 @@ type Position struct {
 	Created   time.Time `json:"created,omitzero"`    // when the feed was first read
 	Slices    []Slice   `json:"slices,omitempty"`    // what is left of the round; the first is being read, gaps of earlier rounds come last
 	Gaps      []Slice   `json:"gaps,omitempty"`      // slices that could not be read to their end however small; read again every round
+	Missed    []Slice   `json:"missed,omitempty"`    // the last gaps that got too old to be read again
 	Stream    *Stream   `json:"stream,omitempty"`    // of the live lane of a source that has one
 	ForgetTo  uint64    `json:"forget_to,omitempty"` // ids in pages up to this sequence do not count as seen (set by reset)
 	Counts    Counts    `json:"counts"`              // since the feed began
@@ -285,7 +286,7 @@ func decodePosition(b []byte) (Position, error) {
 // clone is a copy that shares nothing that changes.
 func (p Position) clone() Position {
 	p.Slices = slices.Clone(p.Slices)
-	p.Gaps = slices.Clone(p.Gaps)
+	p.Gaps, p.Missed = slices.Clone(p.Gaps), slices.Clone(p.Missed)
 	p.Marks = maps.Clone(p.Marks)
 	if p.Whole != nil {
 		whole := *p.Whole

@@ -90,9 +90,8 @@ func (l *lane) planRevisit(ctx context.Context) error {
 		if mark.Sub(until) > f.revisitEvery(age) { // the clock was set back
 			mark = later(earlier(f.newest(), now).Add(-age), floor)
 		}
-		if r := f.opts.Source.Window.Retention.Std(); r > 0 {
-			mark = later(mark, now.Add(-r)) // nothing older is left to read
-		}
+		// Nothing older is left to read, or it would be delivered again.
+		mark = later(mark, later(f.oldest(now), f.remembered(now)))
 		if watermark.Before(until) {
 			until = watermark
 		}
@@ -102,9 +101,15 @@ func (l *lane) planRevisit(ctx context.Context) error {
 		next := l.pos.clone()
 		next.Floor, next.Watermark, next.Age, next.Found = mark, mark, age, next.Counts.Records
 		next.Round = mark
+		l.giveUpGaps(&next, now)
 		next.begin(mark, until, len(f.opts.Source.Window.Fields))
 		l.newRound(f.now())
-		return l.save(ctx, next)
+		missed := l.pos.Missed
+		if err := l.save(ctx, next); err != nil {
+			return err
+		}
+		l.tellMissed(missed)
+		return nil
 	}
 	return nil
 }

@@ -58,5 +58,6 @@ type LaneStatus struct {
 	Watermark time.Time `json:"watermark,omitzero"`
 	Slices    []Slice   `json:"slices,omitempty"` // what is left of the round, the one being read first
 	Gaps      []Slice   `json:"gaps,omitempty"`
+	Missed    []Slice   `json:"missed,omitempty"` // the last gaps that got too old to be read again
 	Counts    Counts    `json:"counts"`
 }

@@ -100,7 +100,7 @@ func (l *lane) planStream(next *Position, since, now time.Time) {
 	case !s.Again.IsZero() && now.Sub(s.Again) >= settled:
 		// Records that were neither in the stream after the position was taken, nor
 		// to be found by time so soon.
-		from, to := later(s.Again.Add(-settled), later(next.Floor, f.oldest(now))), s.Again.Add(settled)
+		from, to := later(later(s.Again.Add(-settled), f.remembered(now)), later(next.Floor, f.oldest(now))), s.Again.Add(settled)
 		s.Again = time.Time{}
 		if to.After(from) {
 			next.begin(from, to, len(f.opts.Source.Window.Fields))

@@ -374,9 +374,10 @@ func (b *builder) revisit(at place, feed *Feed, own []catalog.Duration) {
 		if own != nil && (age.Std() <= feed.Overlap || (i > 0 && age <= ages[i-1])) {
 			at.at("revisit", strconv.Itoa(i)).Mistake("ages have to grow, and to be more than overlap, %v", catalog.Duration(feed.Overlap))
 		}
-		// Beyond max_age the log no longer knows which records it had.
-		if limit := b.file.Log.MaxAge; limit > 0 && age >= limit {
-			at.at("revisit", strconv.Itoa(i)).Mistake("windows are read again %v later, when the log no longer tells duplicates; raise log.max_age (%v), or set lower ages", age, limit)
+		// Beyond max_age the log no longer knows which records it had, and it takes
+		// its time to read them.
+		if limit := b.file.Log.MaxAge; limit > 0 && age > limit/4*3 {
+			at.at("revisit", strconv.Itoa(i)).Mistake("windows are read again %v later, when the log may not tell duplicates any more; raise log.max_age (%v) to %v at least, or set lower ages", age, limit, (age+2)/3*4)
 		}
 		feed.Revisit = append(feed.Revisit, age.Std())
 	}
