@@ -3,12 +3,12 @@ package emm
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -26,29 +26,41 @@ type exampleFile struct {
 func (f *folder) stat(name string) (fs.FileInfo, error) { return fs.Stat(f.fsys, name) }
 
 // example reads a file with events, once.
-func (v *validator) example(name string) (*exampleFile, error) {
+func (v *validator) example(name string) *exampleFile {
 	if e, ok := v.examples[name]; ok {
-		return e, nil
+		return e
 	}
 	e := &exampleFile{name: name}
 	v.examples[name] = e
 	v.Examples++
 	text, err := v.bytes(name, maxExample)
-	if errors.Is(err, errTooLarge) {
-		v.Faults = append(v.Faults, strictyaml.Mistake{File: v.called(name), Text: "is larger than " + strconv.Itoa(maxExample>>20) + " MiB"})
-		return e, nil
-	}
 	if err != nil {
-		return nil, err
+		v.Faults = append(v.Faults, strictyaml.Mistake{File: v.called(name), Line: 1, Column: 1, Text: "can't be read: " + err.Error()})
+		return e
 	}
 	events, mistake := readEvents(text)
 	if mistake != nil {
 		mistake.File = v.called(name)
 		v.Faults = append(v.Faults, *mistake)
-		return e, nil
+		return e
 	}
 	e.events = events
-	return e, nil
+	return e
+}
+
+// others checks that the examples that nothing refers to are JSON, too.
+func (v *validator) others() error {
+	err := fs.WalkDir(v.fsys, "products", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !isJSON(name) || !slices.Contains(strings.Split(path.Dir(name), "/"), "event_examples") {
+			return err
+		}
+		v.example(name)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list examples of %s: %w", v.name, err)
+	}
+	return nil
 }
 
 // readEvents reads JSON values, one after the other. A list stands for its elements.
@@ -105,85 +117,85 @@ func (e *exampleFile) leadsTo(paths Paths) bool {
 	return false
 }
 
+// use is an attribute of a mapping that has examples.
+type use struct {
+	mapping          mapping
+	attribute        string
+	given            strictyaml.Place // where its paths are written
+	own              bool             // by the mapping itself, not by a default
+	paths            *Paths
+	examples, misses []*exampleFile // all, and those where the paths lead to nothing
+}
+
 // paths checks that the attributes of every mapping stand in its examples. A
-// path that defaults give, and that no mapping's examples have, is one fault of
-// the defaults.
-func (v *validator) paths(src eventSource) error {
-	type use struct {
-		mapping  int
-		attr     string
-		at       strictyaml.Place // of the path
-		paths    Paths
-		own      bool
-		examples []*exampleFile
-		misses   []*exampleFile
-	}
-	var uses []use
-	good := map[string]int{} // places of defaults: how many mappings have them in an example
-	place := func(l int, category, attr string) string { return strconv.Itoa(l) + "\x00" + category + "\x00" + attr }
-	for i, m := range src.mappings {
-		var examples []*exampleFile
-		for _, e := range m.examples {
-			name := v.exists(src.file, e.at, e.location)
-			if name == "" || !isJSON(name) {
-				continue
-			}
-			read, err := v.example(name)
-			if err != nil {
-				return err
-			}
-			if len(read.events) > 0 {
-				examples = append(examples, read)
-			}
+// path that a default gives, and that no mapping's examples have, is one fault
+// of the default.
+func (v *validator) paths(src eventSource) {
+	uses := v.uses(src)
+	good := map[*Paths]bool{} // defaults that stand in an example
+	for _, u := range uses {
+		if len(u.misses) < len(u.examples) {
+			good[u.paths] = true
 		}
+	}
+	for _, u := range uses {
+		here := u.mapping.at.At("attributes", u.attribute)
+		switch advice := suggestPath(*u.paths, u.misses); {
+		case len(u.misses) == 0:
+		case len(u.misses) < len(u.examples):
+			v.warn(here, "%s leads to nothing in %s, though it does in another example", u.paths, v.short(src, u.misses))
+		case u.own:
+			u.given.Mistake("%s leads to nothing in %s%s", u.paths, v.short(src, u.misses), advice)
+		case good[u.paths]:
+			here.Mistake("%s, from the defaults, leads to nothing in %s; null takes it away%s", u.paths, v.short(src, u.misses), advice)
+		default:
+			u.given.Mistake("%s leads to nothing in any example, such as %s%s", u.paths, v.short(src, u.misses[:1]), advice)
+		}
+	}
+}
+
+// uses looks for the attributes of all mappings in their examples.
+func (v *validator) uses(src eventSource) []use {
+	var uses []use
+	for _, m := range src.mappings {
+		examples := v.examplesOf(src, m)
 		if len(examples) == 0 {
 			continue
 		}
 		layers := src.layers(m)
-		for _, attr := range slices.Sorted(maps.Keys(src.attributes(m))) {
+		for _, attribute := range slices.Sorted(maps.Keys(src.attributes(m))) {
 			l := len(layers) - 1
-			for layers[l].paths[attr] == nil {
+			for layers[l].paths[attribute] == nil {
 				l--
 			}
-			u := use{mapping: i, attr: attr, at: layers[l].at.At(attr), paths: *layers[l].paths[attr], own: l == len(layers)-1, examples: examples}
-			for _, e := range examples {
-				if !e.leadsTo(u.paths) {
-					u.misses = append(u.misses, e)
-				}
+			u := use{
+				mapping: m, attribute: attribute, given: layers[l].at.At(attribute), own: l == len(layers)-1,
+				paths: layers[l].paths[attribute], examples: examples,
 			}
-			if !u.own {
-				category := m.category
-				if l == 0 {
-					category = ""
-				}
-				if key := place(l, category, attr); len(u.misses) < len(examples) {
-					good[key]++
+			for _, e := range examples {
+				if !e.leadsTo(*u.paths) {
+					u.misses = append(u.misses, e)
 				}
 			}
 			uses = append(uses, u)
 		}
 	}
-	for _, u := range uses {
-		m := src.mappings[u.mapping]
-		if len(u.misses) == 0 {
+	return uses
+}
+
+// examplesOf are a mapping's examples that hold events.
+func (v *validator) examplesOf(src eventSource, m mapping) []*exampleFile {
+	var examples []*exampleFile
+	for _, e := range m.examples {
+		name := v.exists(src.file, e.at, e.location)
+		if name == "" || !isJSON(name) {
 			continue
 		}
-		if len(u.misses) < len(u.examples) {
-			v.warn(m.at.At("attributes", u.attr), "%s leads to nothing in %s, though it does in another example", u.paths, v.short(src, u.misses))
-			continue
+		if read := v.example(name); len(read.events) > 0 {
+			examples = append(examples, read)
 		}
-		advice := suggestPath(u.paths, u.misses)
-		if u.own {
-			u.at.Mistake("%s leads to nothing in %s%s", u.paths, v.short(src, u.misses), advice)
-			continue
-		}
-		if good[place(0, "", u.attr)]+good[place(1, m.category, u.attr)] == 0 {
-			u.at.Mistake("%s leads to nothing in any example, such as %s%s", u.paths, v.short(src, u.misses[:1]), advice)
-			continue
-		}
-		m.at.At("attributes", u.attr).Mistake("%s, from the defaults, leads to nothing in %s; null takes it away%s", u.paths, v.short(src, u.misses), advice)
 	}
-	return nil
+	return examples
 }
 
 // isJSON tells by its name whether a file holds events as JSON.

@@ -96,3 +96,24 @@ func FuzzResolve(f *testing.F) {
 		}
 	})
 }
+
+// FuzzReadEvents wants valid JSON of an example, or a mistake with its place.
+func FuzzReadEvents(f *testing.F) {
+	for _, seed := range []string{`{"a":1}`, `[{"a":1},2]`, "{}\n{}\n[[1]]", "\ufeff{}", "", "{", "{\"a\":\n }", "nul", "[]"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		events, mistake := readEvents(text)
+		if (mistake == nil) != (len(events) > 0) {
+			t.Fatalf("%d events, mistake %v", len(events), mistake)
+		}
+		if mistake != nil && (mistake.Line < 1 || mistake.Line > 1+strings.Count(string(text), "\n") || mistake.Column < 1) {
+			t.Errorf("a mistake at %d:%d", mistake.Line, mistake.Column)
+		}
+		for _, e := range events {
+			if !jsonscan.Valid(e) {
+				t.Errorf("%q is no JSON", e)
+			}
+		}
+	})
+}

@@ -3,6 +3,7 @@ package emm
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -54,12 +55,19 @@ func pointer(text string) []step {
 	return steps[:min(len(steps), maxSteps)]
 }
 
+// ofResults are stages that choose among what was found, or change its form, and
+// so lead nowhere else.
+var ofResults = regexp.MustCompile(`^(\[-?[0-9]+\]|first|last|tostring|tonumber|fromjson|ascii_downcase|ascii_upcase)$`)
+
 // parseWay reads a path with the steps and filters that JSONPath, JMESPath and
 // jq have in common, and stages of them joined by |.
 func parseWay(text string) ([]step, error) {
 	var steps []step
 	for i, stage := range split(text, "|") {
 		stage = strings.TrimSpace(stage)
+		if i > 0 && ofResults.MatchString(stage) {
+			continue
+		}
 		if condition, ok := strings.CutPrefix(stage, "select("); ok && strings.HasSuffix(condition, ")") {
 			tests, err := parseTests(strings.TrimSuffix(condition, ")"))
 			if err != nil {
@@ -141,11 +149,14 @@ func parseName(text string) (st step, rest string, err error) {
 	if inside, rest, ok := quotes(text); ok {
 		return step{kind: stepName, name: inside, quoted: true}, rest, nil
 	}
-	end := strings.IndexAny(text, ".[")
-	if end < 0 {
-		end = len(text)
+	end := 0
+	for end < len(text) && text[end] != '.' && text[end] != '[' {
+		if text[end] == '\\' && end+1 < len(text) {
+			end++ // a dot behind it is one of the name
+		}
+		end++
 	}
-	name := text[:end]
+	name := strings.NewReplacer(`\.`, ".", `\[`, "[", `\\`, `\`).Replace(text[:end])
 	if end > 1 {
 		name = strings.TrimSuffix(name, "?") // jq's: nothing is no mistake
 	}

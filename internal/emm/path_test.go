@@ -63,6 +63,7 @@ func TestPath(t *testing.T) {
 		{`$["a"]["b.c"]`, []string{"2"}},
 		{`a."b.c"`, []string{"2"}},
 		{"a['d e']", []string{"3"}},
+		{`a.b\.c`, []string{"2"}},
 		{"a.*.c", []string{"1"}},
 		{"$", nil},
 		{"deep..ip", []string{`"x"`, `"y"`}},
@@ -80,6 +81,8 @@ func TestPath(t *testing.T) {
 		{"target[?(@.ids)].name", []string{`"ann"`, `"ops"`}},
 		{`.target[] | select(.type == "Group") | .name`, []string{`"ops"`}},
 		{"target[?type=='a]b'].name", nil},
+		{"target[*].name | [0]", []string{`"ann"`, `"ops"`}},
+		{".a.b.c | tostring", []string{"1"}},
 
 		// Pairs of name and value.
 		{"parameters.ROLE", []string{`"admin"`}},

@@ -49,10 +49,11 @@ func Validate(dir string) (report Report, err error) {
 	}
 	for _, file := range files {
 		if file.isEventSource() {
-			if err := v.eventSource(file); err != nil {
-				return Report{}, err
-			}
+			v.eventSource(file)
 		}
+	}
+	if err := v.others(); err != nil {
+		return Report{}, err
 	}
 	v.Faults, v.Warnings = distinct(v.Faults), distinct(v.Warnings)
 	return v.Report, nil
@@ -203,13 +204,13 @@ func (v *validator) product(f *file) {
 	r := reader{f.doc.At(), f.value}
 	p := product{home: f.home(), name: r.get("name").text()}
 	for _, c := range r.get("collection").list() {
+		uniqueIDs(c.get("references"), "reference")
 		id := c.get("id")
-		if text := id.text(); slices.Contains(p.collections, text) {
-			id.at.Mistake("%q is the id of another collection of this product too; take another", text)
-		} else if text != "" {
+		if text := id.text(); text != "" {
 			p.collections = append(p.collections, text)
 		}
 	}
+	uniqueIDs(r.get("collection"), "collection")
 	for _, name := range append(r.get("event_sources").list(), r.get("examples").list()...) {
 		v.exists(f, name.at, name.text())
 	}
@@ -217,14 +218,15 @@ func (v *validator) product(f *file) {
 }
 
 // eventSource checks an event source's file.
-func (v *validator) eventSource(f *file) error {
+func (v *validator) eventSource(f *file) {
 	defer v.done(f)
 	if !v.sound(f, "event_source") {
-		return nil
+		return
 	}
 	v.Sources++
 	r := reader{f.doc.At(), f.value}
 	v.productOf(f, r.get("product"))
+	uniqueIDs(r.get("references"), "reference")
 	for _, name := range r.get("examples").list() {
 		v.exists(f, name.at, name.text())
 	}
@@ -241,7 +243,20 @@ func (v *validator) eventSource(f *file) error {
 			seen[key] = i
 		}
 	}
-	return v.paths(src)
+	v.paths(src)
+}
+
+// uniqueIDs notes ids that are there twice in a list.
+func uniqueIDs(list reader, what string) {
+	var seen []string
+	for _, item := range list.list() {
+		id := item.get("id")
+		text := id.text()
+		if text != "" && slices.Contains(seen, text) {
+			id.at.Mistake("%q is the id of another %s here too; take another", text, what)
+		}
+		seen = append(seen, text)
+	}
 }
 
 // productOf checks what an event source says of its product.

@@ -107,7 +107,9 @@ func TestValidateFaults(t *testing.T) {
 		"product":             {src, "{name: Acme,", "{name: Akme,", `4:17: product.name: there is no product "Akme" in products/acme; did you mean "Acme"?`},
 		"no product":          {"products/lone/event_sources/x.yml", "", "entity_name: event_source\nversion: '1'\nproduct: {name: L}\nname: x\ndescription: x\nreferences: []\nretention: {}\nlatency: {}\nmappings: []\n", `3:17: product.name: there is no product in products/lone; add its file`},
 		"collection":          {src, "[audit_api]", "[audit_ap]", `4:44: product.collection_sources.0: Acme has no collection "audit_ap"; did you mean "audit_api"?`},
-		"collection twice":    {product, "id: hooks", "id: audit_api", `12:10: collection.1.id: "audit_api" is the id of another collection of this product too; take another`},
+		"collection twice":    {product, "id: hooks", "id: audit_api", `12:10: collection.1.id: "audit_api" is the id of another collection here too; take another`},
+		"reference twice":     {src, "references: [", "references: [{id: docs, name: Other, url: x}, ", `9:52: references.1.id: "docs" is the id of another reference here too; take another`},
+		"example of nobody":   {"products/acme/event_examples/new/x.json", "", "{\n  \"a\": }\n", `products/acme/event_examples/new/x.json:2:8: is not JSON`},
 		"listed source":       {product, "event_sources/audit.yml", "event_sources/adit.yml", `13:17: event_sources.0: there is no file event_sources/adit.yml in products/acme`},
 		"product key":         {product, "name: Acme", "name: Acme\nvendor: Acme", `4:1: unknown key "vendor"; known: collection, comments`},
 		"nobody's file":       {"products/acme/notes.yml", "", "a: b\n", `1:1: "entity_name" is missing; add it`},
@@ -196,5 +198,25 @@ func TestValidateIdleDefault(t *testing.T) {
 	const want = "hooks.YAML:14:33: mapping_defaults.categories: no mapping is of category authentication"
 	if len(report.Faults) > 0 || len(report.Warnings) != 1 || !strings.HasSuffix(report.Warnings[0].Error(), want) {
 		t.Errorf("got %v %v\nwant %s", report.Faults, report.Warnings, want)
+	}
+}
+
+// A link that leads out of the folder is not followed.
+func TestValidateStaysInside(t *testing.T) {
+	t.Parallel()
+	dir := change(t, "products/acme/notes.txt", "", "")
+	outside := filepath.Join(t.TempDir(), "x.json")
+	if err := os.WriteFile(outside, []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, "products/acme/event_examples/link.json")); err != nil {
+		t.Skip(err)
+	}
+	report, err := emm.Validate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Faults) != 1 || !strings.Contains(report.Faults[0].Error(), "event_examples/link.json:1:1: can't be read") {
+		t.Errorf("got %v", report.Faults)
 	}
 }
