@@ -253,6 +253,9 @@ func (a *app) showSource(s *catalog.Source) error {
 	}
 	kind := map[string]string{"log": "events, each for ever", "state": "findings, which change and vanish"}[s.Kind]
 	fact("kind", "%s: %s", s.Kind, kind)
+	if s.Optional {
+		fact("optional", "read only where a connection's sources name it")
+	}
 	if len(s.Scopes) > 0 {
 		fact("permission", "%s", strings.Join(s.Scopes, ", "))
 	}

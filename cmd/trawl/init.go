@@ -30,7 +30,7 @@ func (a *app) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [PRODUCT]...",
 		Short: "Write a commented trawl.yaml for the products named",
-		Long: "Writes a configuration with a connection for each product, all of its sources, and a file\n" +
+		Long: "Writes a configuration with a connection for each product, its sources (optional ones as comments),\n" +
 			"output. On a terminal it asks for what it needs; elsewhere flags say it. A secret is never\n" +
 			"written: the file refers to an environment variable or a file that holds it.",
 		Example: `  $ trawl init wiz --set region=us1

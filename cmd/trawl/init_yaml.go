@@ -91,29 +91,42 @@ func (c plannedConnection) yaml(b *strings.Builder) {
 	b.WriteString("    # http: {proxy_url: \"\", ca_file: \"\", timeout: 60s, max_body: 64MiB}\n    sources:\n")
 	told := map[string]bool{}
 	for _, s := range c.product.SourceList() {
-		fmt.Fprintf(b, "      %s:   # %s: %s%s\n", s.ID, s.Name, oneLine(s.About), needs(s))
-		option := func(text, about string) {
-			key, _, _ := strings.Cut(text, ":")
-			if told[key] {
-				about = "" // once is enough
+		var text strings.Builder
+		writeSource(&text, s, told)
+		for line := range strings.Lines(text.String()) {
+			if s.Optional { // for whoever wants it to uncomment
+				line = "      # " + strings.TrimPrefix(line, "      ")
 			}
-			told[key] = true
-			if text+about == "" {
-				return
-			}
-			line := fmt.Sprintf("        %-25s # %s", text, about)
-			b.WriteString(strings.TrimRight(line, "# ") + "\n")
+			b.WriteString(line)
 		}
-		if !s.OnlyWhole() {
-			windowOptions(s, option)
+	}
+}
+
+// writeSource writes the options of a source. told are those that have been
+// explained.
+func writeSource(b *strings.Builder, s *catalog.Source, told map[string]bool) {
+	fmt.Fprintf(b, "      %s:   # %s: %s%s\n", s.ID, s.Name, oneLine(s.About), needs(s))
+	option := func(text, about string) {
+		key, _, _ := strings.Cut(text, ":")
+		if told[key] {
+			about = "" // once is enough
 		}
-		if s.Snapshot != nil {
-			option(fmt.Sprintf("# snapshot: %v", s.Snapshot.Every), "between two whole readings, which tell what is gone")
+		told[key] = true
+		if text+about == "" {
+			return
 		}
-		option(fmt.Sprintf("# page_size: %d", s.Paging.Size), fmt.Sprintf("records a request, %d at most", s.Paging.MaxSize))
-		if s.Request.Filter != "" {
-			option("# filter: {}", "what to read, in the product's own terms; absent for all")
-		}
+		line := fmt.Sprintf("        %-25s # %s", text, about)
+		b.WriteString(strings.TrimRight(line, "# ") + "\n")
+	}
+	if !s.OnlyWhole() {
+		windowOptions(s, option)
+	}
+	if s.Snapshot != nil {
+		option(fmt.Sprintf("# snapshot: %v", s.Snapshot.Every), "between two whole readings, which tell what is gone")
+	}
+	option(fmt.Sprintf("# page_size: %d", s.Paging.Size), fmt.Sprintf("records a request, %d at most", s.Paging.MaxSize))
+	if s.Request.Filter != "" {
+		option("# filter: {}", "what to read, in the product's own terms; absent for all")
 	}
 }
 

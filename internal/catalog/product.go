@@ -173,23 +173,24 @@ type Source struct {
 	Folder  fs.FS    `yaml:"-"` // the folder that the source's file is in; its samples are under testdata/<source>
 	Dir     string   `yaml:"-"` // the same folder's path on disk; "" where it comes with the program
 
-	ID      string   `yaml:"source"`            // second half of the name: audit
-	Name    string   `yaml:"name"`              // for people: Audit log
-	About   string   `yaml:"about"`             //
-	Kind    string   `yaml:"kind"`              // log: events, each for ever; state: findings, which change and vanish
-	Scopes  []string `yaml:"scopes,omitempty"`  // permissions that the credential needs
-	Request Request  `yaml:"request"`           //
-	Stream  *Stream  `yaml:"stream,omitempty"`  // how new records are followed, where the API has a way of its own for that
-	Records string   `yaml:"records"`           // where in an answer the array of records stands; . where the answer is that array
-	Paging  Paging   `yaml:"paging"`            //
-	Nested  []Nested `yaml:"nested,omitempty"`  // lists within a record that have pages of their own
-	Window  Window   `yaml:"window,omitempty"`  // left out where nothing can be asked for by time, so that the source is only read whole
-	Record  Record   `yaml:"record"`            //
-	Pushed  *Pushed  `yaml:"pushed,omitempty"`  // the product can send the records by itself
-	Columns Columns  `yaml:"columns,omitempty"` // which column of an exported table is what of a record
-	Facts   Facts    `yaml:"facts"`             // retention, latency, licensing, as documented
-	ECS     Mapping  `yaml:"ecs"`               //
-	Matrix  *Matrix  `yaml:"matrix,omitempty"`  // which of its records are which event type of the Event Maturity Matrix; left out where none are
+	ID       string   `yaml:"source"`             // second half of the name: audit
+	Name     string   `yaml:"name"`               // for people: Audit log
+	About    string   `yaml:"about"`              //
+	Kind     string   `yaml:"kind"`               // log: events, each for ever; state: findings, which change and vanish
+	Optional bool     `yaml:"optional,omitempty"` // read only where a configuration names it, as it is large or needs permissions of its own
+	Scopes   []string `yaml:"scopes,omitempty"`   // permissions that the credential needs
+	Request  Request  `yaml:"request"`            //
+	Stream   *Stream  `yaml:"stream,omitempty"`   // how new records are followed, where the API has a way of its own for that
+	Records  string   `yaml:"records"`            // where in an answer the array of records stands; . where the answer is that array
+	Paging   Paging   `yaml:"paging"`             //
+	Nested   []Nested `yaml:"nested,omitempty"`   // lists within a record that have pages of their own
+	Window   Window   `yaml:"window,omitempty"`   // left out where nothing can be asked for by time, so that the source is only read whole
+	Record   Record   `yaml:"record"`             //
+	Pushed   *Pushed  `yaml:"pushed,omitempty"`   // the product can send the records by itself
+	Columns  Columns  `yaml:"columns,omitempty"`  // which column of an exported table is what of a record
+	Facts    Facts    `yaml:"facts"`              // retention, latency, licensing, as documented
+	ECS      Mapping  `yaml:"ecs"`                //
+	Matrix   *Matrix  `yaml:"matrix,omitempty"`   // which of its records are which event type of the Event Maturity Matrix; left out where none are
 
 	Snapshot *Snapshot `yaml:"snapshot,omitempty"` // of a state: that it is also read whole
 }

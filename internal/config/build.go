@@ -137,8 +137,10 @@ func (b *builder) connection(at place, name string, f connectionFile) Connection
 	}
 	if len(f.Sources) == 0 {
 		f.Sources = map[string]feedFile{}
-		for id := range product.Sources {
-			f.Sources[id] = feedFile{}
+		for id, source := range product.Sources {
+			if !source.Optional {
+				f.Sources[id] = feedFile{}
+			}
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.Sources)) {

@@ -33,7 +33,7 @@ type connectionFile struct {
 	Settings map[string]settingValue `yaml:"settings,omitempty"`   // the product's own settings; trawl catalog show PRODUCT lists them
 	Rate     rateFile                `yaml:"rate_limit,omitempty"` // the budget of requests, instead of the product's
 	HTTP     httpFile                `yaml:"http,omitempty"`       // how requests are sent
-	Sources  map[string]feedFile     `yaml:"sources,omitempty"`    // what to collect; all of the product's sources where this is absent
+	Sources  map[string]feedFile     `yaml:"sources,omitempty"`    // what to collect; where this is absent, all of the product's sources that are not optional
 }
 
 type rateFile struct {
