@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/trawlsec/trawl/internal/collect"
@@ -12,7 +13,7 @@ import (
 // It returns where the range really begins: at most as far back as the product
 // keeps records.
 func (e *Engine) StartBackfill(ctx context.Context, feed string, since, until time.Time, concurrency int) (time.Time, error) {
-	f, err := e.find(feed)
+	_, f, err := e.find(feed)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -20,14 +21,25 @@ func (e *Engine) StartBackfill(ctx context.Context, feed string, since, until ti
 }
 
 // Backfill works on a feed's backfill until it is done, and delivers what it
-// brought. Nothing else is collected meanwhile.
+// brought. Nothing else is collected meanwhile, and by nobody else from the
+// same connection.
 func (e *Engine) Backfill(ctx context.Context, feed string) error {
-	f, err := e.find(feed)
+	c, f, err := e.find(feed)
 	if err != nil {
 		return err
 	}
+	lease, err := c.claim(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer c.release(ctx, lease)
+	held, cancel := whileHeld(ctx, lease)
+	defer cancel()
 	deliveries := e.startOutputs(ctx, e.outputs)
-	err = f.Backfill(ctx)
+	err = f.Backfill(held)
+	if held.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("connection %s: another trawl has taken it over", c.name)
+	}
 	if ctx.Err() == nil {
 		err = errors.Join(err, e.drain(ctx, deliveries))
 	}

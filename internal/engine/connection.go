@@ -31,6 +31,29 @@ type connection struct {
 	mu      sync.Mutex
 	answers map[string]Answers // by source; "" for sign-ins
 	changed chan struct{}      // closed and replaced when a person changed a feed that was not running
+	holds   holding            // who reads the feeds
+	kept    *pagelog.Lease     // where nothing runs: held since records were first pushed; nil: they were not
+}
+
+// holding tells who has the lease of a connection.
+type holding int
+
+const (
+	nobody  holding = iota // for now: this process has not asked yet, or has given it back
+	here                   // this process
+	another                // another process
+)
+
+func (c *connection) setHolding(h holding) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holds = h
+}
+
+func (c *connection) holding() holding {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.holds
 }
 
 // Answers count what an API answered, by class.
@@ -130,6 +153,9 @@ func NewClient(cfg *config.Connection, o fetch.Options) (*fetch.Client, error) {
 }
 
 func (c *connection) close() {
+	if c.kept != nil {
+		c.release(context.Background(), c.kept)
+	}
 	if c.client != nil {
 		c.client.Close()
 	}
@@ -200,6 +226,7 @@ func (c *connection) run(ctx context.Context, e *Engine, giveUp context.CancelCa
 			if !waited {
 				c.logger.Info("another trawl collects this connection; waiting for it to end")
 			}
+			c.setHolding(another)
 			for _, f := range c.feeds {
 				f.Standby()
 			}
@@ -236,7 +263,9 @@ func (c *connection) reload(ctx context.Context) error {
 func (c *connection) hold(ctx context.Context, lease *pagelog.Lease, retry time.Duration, giveUp context.CancelCauseFunc) {
 	held, cancel := whileHeld(ctx, lease)
 	defer cancel()
+	c.setHolding(here)
 	c.runFeeds(held, retry, giveUp)
+	c.setHolding(nobody)
 	if ctx.Err() == nil {
 		c.logger.Warn("connection's lease was lost")
 	}
@@ -280,6 +309,7 @@ func (c *connection) once(ctx context.Context, e *Engine) error {
 	}
 	held, cancel := whileHeld(ctx, lease)
 	defer cancel()
+	c.setHolding(here)
 	errs := make([]error, len(c.feeds))
 	var wg sync.WaitGroup
 	for i, f := range c.feeds {
@@ -288,6 +318,7 @@ func (c *connection) once(ctx context.Context, e *Engine) error {
 		}
 	}
 	wg.Wait()
+	c.setHolding(nobody)
 	lost := held.Err() != nil && ctx.Err() == nil
 	c.release(ctx, lease)
 	refused := false

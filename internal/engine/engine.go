@@ -228,18 +228,23 @@ func (e *Engine) trim(ctx context.Context) error {
 }
 
 // find finds a feed by its full name: wiz-prod/audit.
-func (e *Engine) find(name string) (*collect.Feed, error) {
+func (e *Engine) find(name string) (*connection, *collect.Feed, error) {
 	var known []string
 	for _, c := range e.connections {
 		for i, f := range c.feeds {
 			full := c.name + "/" + c.sources[i]
 			if full == name {
-				return f, nil
+				return c, f, nil
 			}
 			known = append(known, full)
 		}
+		for _, damaged := range c.damaged {
+			if damaged.Feed.String() == name {
+				return nil, nil, damaged
+			}
+		}
 	}
-	return nil, &UnknownFeedError{Name: name, Known: known}
+	return nil, nil, &UnknownFeedError{Name: name, Known: known}
 }
 
 // Change carries out one of the position tools on a feed: pause, resume,
@@ -248,18 +253,11 @@ func (e *Engine) find(name string) (*collect.Feed, error) {
 func (e *Engine) Change(ctx context.Context, feed, verb string, to time.Time) error {
 	e.changes.RLock()
 	defer e.changes.RUnlock()
-	for _, c := range e.connections {
-		for _, damaged := range c.damaged {
-			switch {
-			case damaged.Feed.String() != feed:
-			case verb == "reset":
-				return collect.ResetDamaged(ctx, e.log, damaged.Feed)
-			default:
-				return damaged
-			}
-		}
+	_, f, err := e.find(feed)
+	var damaged *collect.DamagedError
+	if errors.As(err, &damaged) && verb == "reset" {
+		return collect.ResetDamaged(ctx, e.log, damaged.Feed)
 	}
-	f, err := e.find(feed)
 	if err != nil {
 		return err
 	}
