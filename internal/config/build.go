@@ -349,18 +349,29 @@ func (b *builder) push(at place, source *catalog.Source, f *pushFile) *Push {
 		p.Bearer = &r
 	}
 	if f.Basic != nil {
+		if strings.Contains(f.Basic.Username, ":") {
+			at.at("basic", "username").Mistake("has a colon, which ends the name in what senders send; set another")
+		}
 		p.Basic = &Basic{f.Basic.Username, secret(at.at("basic", "password"), f.Basic.Password)}
 	}
 	if f.HMAC != nil {
 		h := f.HMAC
 		at.at("hmac", "algorithm").oneOf(h.Algorithm, "sha256", "sha512")
 		at.at("hmac", "encoding").oneOf(h.Encoding, "hex", "base64")
+		if strings.ContainsFunc(h.Header, notInName) {
+			at.at("hmac", "header").Mistake("is no name of a header, such as X-Signature")
+		}
 		p.HMAC = &HMAC{secret(at.at("hmac", "secret"), h.Secret), h.Header, h.Prefix, h.Algorithm, h.Encoding}
 	}
 	if ways != 1 {
 		at.Mistake("needs one of bearer, basic and hmac, so that nobody else can send records")
 	}
 	return p
+}
+
+// notInName tells what a header's name can't have (RFC 9110, section 5.6.2).
+func notInName(c rune) bool {
+	return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", c))
 }
 
 // leastSecret is how many characters make a secret hard to guess at all.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/strictyaml"
@@ -23,6 +24,12 @@ func (b *builder) warn(top place) {
 			at.at("sources").Mistake("is empty, so every source of %s is read; name those that you want, or leave the key out", c.Product.ID)
 		}
 		for _, feed := range c.Feeds {
+			if feed.Push != nil {
+				warnPush(at.at("sources", feed.Source.ID), &feed, f.Sources[feed.Source.ID])
+			}
+			if !feed.Pull {
+				continue
+			}
 			if _, set := feed.Start.At(b.now); set && feed.Source.OnlyWhole() {
 				at.at("sources", feed.Source.ID, "start").Mistake("has no effect: %s can only be read whole, and the first reading brings all that there is", feed.Source.FullName())
 			}
@@ -34,6 +41,42 @@ func (b *builder) warn(top place) {
 	}
 }
 
+// warnPush notes secrets that stand in the file, and what says how the API is to
+// be asked where it is not.
+func warnPush(at place, feed *Feed, f feedFile) {
+	push := feed.Push
+	secrets := map[string]*Reference{"bearer": push.Bearer}
+	if push.Basic != nil {
+		secrets["basic.password"] = &push.Basic.Password
+	}
+	if push.HMAC != nil {
+		secrets["hmac.secret"] = &push.HMAC.Secret
+	}
+	for key, secret := range secrets {
+		if secret == nil {
+			continue
+		}
+		if value, err := secret.Read(); err == nil && value == secret.text.Reveal() {
+			at.at("push").at(strings.Split(key, ".")...).Mistake(secretInFile)
+		}
+	}
+	if feed.Pull {
+		return
+	}
+	_, started := feed.Start.At(time.Time{})
+	for key, set := range map[string]bool{
+		"start": started, "interval": f.Interval != nil, "overlap": f.Overlap != nil, "page_size": f.PageSize != nil,
+		"revisit": f.Revisit != nil, "snapshot": f.Snapshot != nil, "filter": f.Filter != nil,
+	} {
+		if set {
+			at.at(key).Mistake("has no effect: with pull: false the API is not asked; leave it out")
+		}
+	}
+}
+
+// secretInFile is what is wrong with a secret that is no reference.
+const secretInFile = "the secret itself stands in the file; write ${env:NAME} or ${file:PATH}, and change the secret if others have seen the file"
+
 func (b *builder) warnSettings(at place, c *Connection, values map[string]settingValue) {
 	for name, v := range values {
 		setting := c.Product.Settings[name]
@@ -41,7 +84,7 @@ func (b *builder) warnSettings(at place, c *Connection, values map[string]settin
 		switch {
 		case v.kind != strictyaml.Scalar || err != nil || value == "":
 		case setting.Secret && v.text.Reveal() == value:
-			at.at(name).Mistake("the secret itself stands in the file; write ${env:NAME} or ${file:PATH}, and change the secret if others have seen the file")
+			at.at(name).Mistake(secretInFile)
 		case setting.Type == "url" && plainHTTP(value):
 			at.at(name).Mistake("http sends the credential where everybody on the way can read it; write https")
 		}
