@@ -9,6 +9,7 @@ import (
 
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/config"
+	"github.com/trawlsec/trawl/internal/ingest"
 	"github.com/trawlsec/trawl/internal/strictyaml"
 )
 
@@ -42,6 +43,8 @@ type checkedFeed struct {
 	Revisit  []string       `json:"revisit"`
 	Snapshot string         `json:"snapshot,omitzero"` // between two whole readings
 	Filter   map[string]any `json:"filter,omitempty"`
+	PushOnly bool           `json:"push_only,omitempty"` // the API is not asked: all from start to filter is without effect
+	Push     string         `json:"push,omitempty"`      // where the product may send records: http://127.0.0.1:8686/ingest/...
 }
 
 type checkedOutput struct {
@@ -112,7 +115,10 @@ func checked(cfg *config.Config) checkResult {
 		for _, f := range c.Feeds {
 			feed := checkedFeed{
 				Feed: f.Name(), Source: f.Source.FullName(), Start: f.Start.String(), Interval: catalog.Duration(f.Interval).String(),
-				Overlap: catalog.Duration(f.Overlap).String(), PageSize: f.PageSize, Revisit: []string{}, Filter: f.Filter,
+				Overlap: catalog.Duration(f.Overlap).String(), PageSize: f.PageSize, Revisit: []string{}, Filter: f.Filter, PushOnly: !f.Pull,
+			}
+			if f.Push != nil {
+				feed.Push = "http://" + cfg.Listen + ingest.Path(&f)
 			}
 			if f.Snapshot > 0 {
 				feed.Snapshot = catalog.Duration(f.Snapshot).String()
@@ -138,7 +144,15 @@ func (a *app) tellChecked(r checkResult) error {
 		connections.add(c.Connection, c.Product, fmt.Sprintf("%g/s, %d at once", c.PerSecond, c.Burst), strings.Join(c.Settings, ", "))
 	}
 	feeds := &table{header: []string{"FEED", "START", "EVERY", "OVERLAP", "PAGE", "AGAIN AFTER", "WHOLE", "FILTER"}}
+	var sent []string
 	for _, f := range r.Feeds {
+		if f.Push != "" {
+			sent = append(sent, f.Feed+" takes what is sent to "+f.Push)
+		}
+		if f.PushOnly {
+			feeds.add(f.Feed, "-", "-", "-", "-", "-", "-", "-")
+			continue
+		}
 		start := f.Start
 		if start == "" {
 			start = "the present"
@@ -163,6 +177,9 @@ func (a *app) tellChecked(r checkResult) error {
 	for _, t := range []*table{connections, feeds, outputs} {
 		t.write(a.stdout)
 		fmt.Fprintln(a.stdout)
+	}
+	if len(sent) > 0 {
+		fmt.Fprintf(a.stdout, "%s\n\n", strings.Join(sent, "\n"))
 	}
 	if r.Connect != nil {
 		writeConnect(a.stdout, r.Connect)

@@ -14,8 +14,24 @@ import (
 // product sends.
 const StateReceiving State = "receiving"
 
-// Receiving notes that nobody reads the feed, and that it takes what is pushed.
-func (f *Feed) Receiving() { f.setState(StateReceiving, "takes what the product sends") }
+// Receiving notes that nobody reads the feed, and that it takes what is pushed:
+// its last success is when something came last.
+func (f *Feed) Receiving() {
+	f.setState(StateReceiving, "takes what the product sends")
+	f.push.mu.Lock()
+	came := f.push.saved.LastSuccess
+	f.push.mu.Unlock()
+	f.came(came)
+}
+
+// came notes when something was pushed to a feed that is not read.
+func (f *Feed) came(at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.status.State == StateReceiving {
+		f.status.LastSuccess = later(f.status.LastSuccess, at)
+	}
+}
 
 // Pushed says what became of records that came by themselves.
 type Pushed struct {
@@ -82,6 +98,7 @@ func (l *lane) takeIn(ctx context.Context, records [][]byte, covered Covered) (P
 		}
 	}
 	l.publish()
+	f.came(page.Fetched)
 	return p, nil
 }
 

@@ -38,7 +38,7 @@ const (
 // States are all of them.
 var States = []State{StateIdle, StateCollecting, StatePaused, StateRetrying, StateAuth, StateForbidden, StateStopped, StateFull, StateIncomplete, StateStuck,
 	StateSilent, StateBehind, StateLossy, StateMissingFields, StateDuplicating,
-	StateStandby, StateDamaged}
+	StateStandby, StateReceiving, StateDamaged}
 
 // Status is a feed's state for people.
 type Status struct {

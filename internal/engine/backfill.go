@@ -13,9 +13,12 @@ import (
 // It returns where the range really begins: at most as far back as the product
 // keeps records.
 func (e *Engine) StartBackfill(ctx context.Context, feed string, since, until time.Time, concurrency int) (time.Time, error) {
-	_, f, err := e.find(feed)
+	c, f, err := e.find(feed)
 	if err != nil {
 		return time.Time{}, err
+	}
+	if !c.pulls(f) {
+		return time.Time{}, fmt.Errorf("backfill feed %s: %w", feed, errNotPulled)
 	}
 	return f.StartBackfill(ctx, since, until, concurrency)
 }
@@ -35,6 +38,8 @@ func (e *Engine) Backfill(ctx context.Context, feed string) error {
 	defer c.release(ctx, lease)
 	held, cancel := whileHeld(ctx, lease)
 	defer cancel()
+	c.setHolding(here)
+	defer c.setHolding(nobody)
 	deliveries := e.startOutputs(ctx, e.outputs)
 	err = f.Backfill(held)
 	if held.Err() != nil && ctx.Err() == nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,9 +115,18 @@ func (e *Engine) openConnection(ctx context.Context, cfg *config.Connection) (*c
 		c.feeds = append(c.feeds, f)
 		c.sources = append(c.sources, feed.Source.ID)
 		c.pulled = append(c.pulled, feed.Pull)
+		if !feed.Pull {
+			f.Receiving()
+		}
 	}
 	return c, nil
 }
+
+// pulls tells whether the API is asked for a feed.
+func (c *connection) pulls(f *collect.Feed) bool { return c.pulled[slices.Index(c.feeds, f)] }
+
+// errNotPulled refuses what can be done only with a feed that is read.
+var errNotPulled = errors.New("the API is not asked for this feed (pull: false); it takes what the product sends, which only the product can stop or send again")
 
 // settings are those that decide what a feed reads, in a form that can be
 // compared with that of an earlier run.

@@ -253,7 +253,7 @@ func (e *Engine) find(name string) (*connection, *collect.Feed, error) {
 func (e *Engine) Change(ctx context.Context, feed, verb string, to time.Time) error {
 	e.changes.RLock()
 	defer e.changes.RUnlock()
-	_, f, err := e.find(feed)
+	c, f, err := e.find(feed)
 	var damaged *collect.DamagedError
 	if errors.As(err, &damaged) && verb == "reset" {
 		return collect.ResetDamaged(ctx, e.log, damaged.Feed)
@@ -265,6 +265,8 @@ func (e *Engine) Change(ctx context.Context, feed, verb string, to time.Time) er
 	switch {
 	case e.once:
 		return ErrOnce
+	case !c.pulls(f) && (verb == "pause" || verb == "rewind"):
+		return fmt.Errorf("%s feed %s: %w", verb, feed, errNotPulled)
 	case verb == "pause":
 		change = collect.Pause
 	case verb == "resume":

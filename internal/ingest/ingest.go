@@ -57,7 +57,7 @@ func Handler(connections []config.Connection, to Taker, logger *slog.Logger) htt
 	for i := range connections {
 		for k := range connections[i].Feeds {
 			if f := &connections[i].Feeds[k]; f.Push != nil {
-				h.feeds[f.Connection+"/"+f.Source.FullName()] = f
+				h.feeds[name(f)] = f
 			}
 		}
 	}
@@ -65,6 +65,11 @@ func Handler(connections []config.Connection, to Taker, logger *slog.Logger) htt
 	mux.HandleFunc("/ingest/{connection}/{product}/{source}", h.serve)
 	return mux
 }
+
+// Path is where the records of a feed are sent: /ingest/<connection>/<product>/<source>.
+func Path(f *config.Feed) string { return "/ingest/" + name(f) }
+
+func name(f *config.Feed) string { return f.Connection + "/" + f.Source.FullName() }
 
 type handler struct {
 	feeds map[string]*config.Feed // by connection/product/source
