@@ -57,8 +57,22 @@ type reportFlags struct {
 	timeout time.Duration
 }
 
+// check refuses a file that can't be written, before anything is ordered.
+func (f *reportFlags) check() error {
+	if f.out == "" || f.out == "-" || f.noWait {
+		return nil
+	}
+	if st, err := os.Stat(f.out); err == nil && st.IsDir() {
+		return misuse(fmt.Errorf("--out %s is a folder; name a file in it", f.out))
+	}
+	if st, err := os.Stat(filepath.Dir(f.out)); err != nil || !st.IsDir() {
+		return misuse(fmt.Errorf("--out %s: there is no folder %s", f.out, filepath.Dir(f.out)))
+	}
+	return nil
+}
+
 func (f *reportFlags) add(cmd *cobra.Command, waits bool) {
-	cmd.Flags().StringVarP(&f.out, "out", "o", "", "`FILE` to write, - for the standard output (default the report's name)")
+	cmd.Flags().StringVarP(&f.out, "out", "o", "", "`FILE` to write, - for the standard output (default the report's name, where there is no such file)")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Minute, "how long to wait for the file")
 	if waits {
 		cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "order it, and leave the file for `trawl wiz report download`")
@@ -99,6 +113,9 @@ func (a *app) reportCreateCommand() *cobra.Command {
 	cmd.Flags().StringVar(&since, "since", "", "beginning of the records: a `TIME`, a date, or how long ago, like 90d")
 	cmd.Flags().StringVar(&until, "until", "", "end of the records, likewise")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := f.check(); err != nil {
+			return err
+		}
 		if format != "csv" && format != "json" {
 			return misuse(fmt.Errorf("--as is %q; it can be csv or json", format))
 		}
@@ -150,6 +167,9 @@ func (a *app) reportRerunCommand() *cobra.Command {
 	}
 	f.add(cmd, true)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := f.check(); err != nil {
+			return err
+		}
 		r, err := a.reporter(args[0])
 		if err != nil {
 			return err
@@ -173,6 +193,9 @@ func (a *app) reportDownloadCommand() *cobra.Command {
 	}
 	f.add(cmd, false)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := f.check(); err != nil {
+			return err
+		}
 		r, err := a.reporter(args[0])
 		if err != nil {
 			return err
@@ -203,6 +226,7 @@ type report struct {
 
 // reporter orders the reports of a connection.
 type reporter struct {
+	name   string // of the connection
 	a      *app
 	spec   *catalog.Reports
 	client *fetch.Client
@@ -226,7 +250,7 @@ func (a *app) reporter(connection string) (*reporter, error) {
 	if c.Product.Reports == nil {
 		return nil, misuse(fmt.Errorf("connection %s: the catalogue knows of no reports of %s", connection, c.Product.Name))
 	}
-	r := &reporter{a: a, spec: c.Product.Reports}
+	r := &reporter{name: connection, a: a, spec: c.Product.Reports}
 	options := fetch.Options{Logger: slog.New(slog.DiscardHandler), UserAgent: userAgent(), Tries: connectTries}
 	if r.client, err = engine.NewClient(c, options); err != nil {
 		return nil, err
@@ -361,12 +385,13 @@ func (r *reporter) download(ctx context.Context, one report, f *reportFlags) (er
 		return err
 	}
 	if f.out == "" {
-		f.out = strings.Map(func(c rune) rune {
-			if c == '/' || c == '\\' || c < ' ' {
-				return '_'
-			}
-			return c
-		}, cmp.Or(one.Name, one.ID))
+		f.out = fileName(cmp.Or(one.Name, one.ID))
+		if _, err := os.Lstat(f.out); err == nil {
+			return fmt.Errorf("write report: there is a %s here already, which is left as it is; get the report with `trawl wiz report download %s %s --out FILE`", f.out, r.name, one.ID)
+		}
+	}
+	if st, err := os.Stat(f.out); err == nil && !st.Mode().IsRegular() { // a device, or a pipe
+		return r.downloadInto(ctx, one, f.out)
 	}
 	part, err := os.CreateTemp(filepath.Dir(f.out), ".trawl-report-*")
 	if err != nil {
@@ -386,6 +411,31 @@ func (r *reporter) download(ctx context.Context, one report, f *reportFlags) (er
 	}
 	r.tell("report %s: %s written to %s", one.ID, bytes(n), f.out)
 	return nil
+}
+
+// downloadInto writes a report's file into what is no regular file.
+func (r *reporter) downloadInto(ctx context.Context, one report, path string) error {
+	to, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	_, err = r.client.Download(ctx, one.url, to)
+	return errors.Join(err, to.Close())
+}
+
+// fileName is the name of a report as one of a file that is in this folder, and
+// not hidden.
+func fileName(name string) string {
+	name = strings.Map(func(c rune) rune {
+		if c == '/' || c == '\\' || c < ' ' {
+			return '_'
+		}
+		return c
+	}, name)
+	if strings.HasPrefix(name, ".") {
+		name = "_" + name[1:]
+	}
+	return name
 }
 
 func (r *reporter) tell(format string, args ...any) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ type reportTenant struct {
 	states  []string
 	input   map[string]any // of the last order
 	orders  int
+	name    string // of the report
 	fail    string // the API's message to every order
 	expired bool   // the address has
 }
@@ -69,7 +71,7 @@ func (r *reportTenant) answer(query string, variables map[string]any) string {
 		if state == "COMPLETED" {
 			url = fmt.Sprintf("%q", r.server.URL+"/signed?signature=s3cret-signature")
 		}
-		return fmt.Sprintf(`{"id":"rep-1","name":"my report","type":{"id":"AUDIT_LOG"},"lastRun":{"status":%q,"progress":50,"failedReason":"too many rows","runAt":"2026-01-02T00:00:00Z","url":%s}}`, state, url)
+		return fmt.Sprintf(`{"id":"rep-1","name":%q,"type":{"id":"AUDIT_LOG"},"lastRun":{"status":%q,"progress":50,"failedReason":"too many rows","runAt":"2026-01-02T00:00:00Z","url":%s}}`, cmp.Or(r.name, "my report"), state, url)
 	}
 	switch {
 	case r.fail != "" && strings.Contains(query, "mutation"):
@@ -144,20 +146,23 @@ func TestReport(t *testing.T) {
 		says   string
 		orders int
 	}{
-		"rerun":             {args: []string{"rerun", "wiz-prod", "rep-1", "-o", "-"}, stdout: file, orders: 1},
-		"download":          {args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, stdout: file},
-		"not waiting":       {args: []string{"create", "wiz-prod", "--no-wait"}, stdout: "rep-1\n", orders: 1},
-		"list":              {args: []string{"list", "wiz-prod"}, stdout: "ID     TYPE       STATE   LAST RUN              NAME\nrep-1  AUDIT_LOG  QUEUED  2026-01-02T00:00:00Z  my report\n"},
-		"failed":            {change: func(r *reportTenant) { r.states = []string{"QUEUED", "FAILED"} }, args: []string{"download", "wiz-prod", "rep-1"}, status: 1, says: "report rep-1 failed: too many rows"},
-		"expired":           {change: func(r *reportTenant) { r.states = []string{"EXPIRED"} }, args: []string{"download", "wiz-prod", "rep-1"}, status: 1, says: "make it anew with `trawl wiz report rerun`"},
-		"address expired":   {change: func(r *reportTenant) { r.expired = true }, args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, status: 1, says: "HTTP 403 from 127.0.0.1"},
-		"no such report":    {args: []string{"download", "wiz-prod", "rep-2"}, status: 1, says: "report rep-2: there is none of this id"},
-		"refused":           {change: func(r *reportTenant) { r.fail = "access denied, at least one permission is missing" }, args: []string{"create", "wiz-prod"}, status: 1, says: "create:reports"},
-		"never ready":       {change: func(r *reportTenant) { r.states = []string{"QUEUED"} }, args: []string{"rerun", "wiz-prod", "rep-1", "--timeout", "20ms"}, status: 1, says: "was not ready within 20ms", orders: 1},
-		"ordered once only": {change: func(r *reportTenant) { r.fail = "internal error" }, args: []string{"create", "wiz-prod"}, status: 1, says: "before you try again, see with `trawl wiz report list`"},
-		"another kind":      {args: []string{"create", "wiz-prod", "--kind", "cats"}, status: 2, says: `--kind is "cats"; there can be reports of: audit`},
-		"another form":      {args: []string{"create", "wiz-prod", "--as", "pdf"}, status: 2, says: `--as is "pdf"; it can be csv or json`},
-		"another account":   {args: []string{"list", "wiz-dev"}, status: 2, says: `connection "wiz-dev" is not configured; there are: wiz-prod`},
+		"rerun":                {args: []string{"rerun", "wiz-prod", "rep-1", "-o", "-"}, stdout: file, orders: 1},
+		"download":             {args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, stdout: file},
+		"not waiting":          {args: []string{"create", "wiz-prod", "--no-wait"}, stdout: "rep-1\n", orders: 1},
+		"list":                 {args: []string{"list", "wiz-prod"}, stdout: "ID     TYPE       STATE   LAST RUN              NAME\nrep-1  AUDIT_LOG  QUEUED  2026-01-02T00:00:00Z  my report\n"},
+		"failed":               {change: func(r *reportTenant) { r.states = []string{"QUEUED", "FAILED"} }, args: []string{"download", "wiz-prod", "rep-1"}, status: 1, says: "report rep-1 failed: too many rows"},
+		"expired":              {change: func(r *reportTenant) { r.states = []string{"EXPIRED"} }, args: []string{"download", "wiz-prod", "rep-1"}, status: 1, says: "make it anew with `trawl wiz report rerun`"},
+		"address expired":      {change: func(r *reportTenant) { r.expired = true }, args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, status: 1, says: "HTTP 403 from 127.0.0.1"},
+		"no such report":       {args: []string{"download", "wiz-prod", "rep-2"}, status: 1, says: "report rep-2: there is none of this id"},
+		"refused":              {change: func(r *reportTenant) { r.fail = "access denied, at least one permission is missing" }, args: []string{"create", "wiz-prod"}, status: 1, says: "create:reports"},
+		"never ready":          {change: func(r *reportTenant) { r.states = []string{"QUEUED"} }, args: []string{"rerun", "wiz-prod", "rep-1", "--timeout", "20ms"}, status: 1, says: "was not ready within 20ms", orders: 1},
+		"ordered once only":    {change: func(r *reportTenant) { r.fail = "internal error" }, args: []string{"create", "wiz-prod"}, status: 1, says: "before you try again, see with `trawl wiz report list`"},
+		"another kind":         {args: []string{"create", "wiz-prod", "--kind", "cats"}, status: 2, says: `--kind is "cats"; there can be reports of: audit`},
+		"another form":         {args: []string{"create", "wiz-prod", "--as", "pdf"}, status: 2, says: `--as is "pdf"; it can be csv or json`},
+		"a folder":             {args: []string{"rerun", "wiz-prod", "rep-1", "-o", os.TempDir()}, status: 2, says: "is a folder; name a file in it"},
+		"no such folder":       {args: []string{"create", "wiz-prod", "-o", "no/such/folder"}, status: 2, says: "there is no folder no/such"},
+		"a name that is taken": {change: func(r *reportTenant) { r.name = "report_test.go" }, args: []string{"download", "wiz-prod", "rep-1"}, status: 1, says: "there is a report_test.go here already"},
+		"another account":      {args: []string{"list", "wiz-dev"}, status: 2, says: `connection "wiz-dev" is not configured; there are: wiz-prod`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
