@@ -146,7 +146,7 @@ func TestHealth(t *testing.T) {
 		})
 	}
 	// Every state that a feed can be in counts as one or the other on purpose.
-	well := map[collect.State]bool{collect.StateIdle: true, collect.StateCollecting: true, collect.StatePaused: true, collect.StateStandby: true}
+	well := map[collect.State]bool{collect.StateIdle: true, collect.StateCollecting: true, collect.StatePaused: true, collect.StateStandby: true, collect.StateReceiving: true}
 	for _, state := range collect.States {
 		s := working()
 		s.Feeds[0].State = state
