@@ -109,7 +109,7 @@ func TestEverythingAtOnce(t *testing.T) {
 					})
 				}
 				for life := range lives {
-					log.before, log.after = nil, nil
+					log.before, log.after, log.limbo = nil, nil, nil // what a process sent and nobody took dies with it
 					full, crashAt, unheard := r.IntN(3) == 0, r.IntN(60), r.IntN(2) == 0
 					log.before = func(what string) error {
 						if full && what == "page" && r.IntN(4) != 0 {
@@ -119,6 +119,12 @@ func TestEverythingAtOnce(t *testing.T) {
 							return errCrash
 						}
 						return nil
+					}
+					log.delay = func(string) time.Duration {
+						if r.IntN(40) == 0 {
+							return rand.N(5 * time.Minute)
+						}
+						return 0
 					}
 					log.after = func(string) error {
 						if crashAt < 0 && unheard {
@@ -152,7 +158,7 @@ func TestEverythingAtOnce(t *testing.T) {
 					stop()
 					add(randomly(r, fmt.Sprint("life", life, "-"), r.IntN(12), time.Now(), 4*time.Minute, 4*time.Minute)...)
 				}
-				log.before, log.after, calm = nil, nil, true
+				log.before, log.after, log.delay, calm = nil, nil, nil, true
 				time.Sleep(9 * time.Minute) // the last late ones become visible
 				f := open(t, api, log, options)
 				if err := f.Do(t.Context(), Resume); err != nil {

@@ -131,6 +131,36 @@ type memoryLog struct {
 	// after is asked once the write is done: an error is a crash that the
 	// writer doesn't survive to hear of its success.
 	after func(what string) error
+	// delay, when set, says how long a write takes of which its writer hears
+	// nothing any more; 0: it is answered.
+	delay func(what string) time.Duration
+	limbo []func() // writes that may yet arrive
+}
+
+// lost makes a write arrive later, if it can then.
+func (l *memoryLog) lost(what string, write func()) bool {
+	if l.delay == nil {
+		return false
+	}
+	d := l.delay(what)
+	if d <= 0 {
+		return false
+	}
+	at := time.Now().Add(d)
+	l.limbo = append(l.limbo, func() {
+		if write != nil && !time.Now().Before(at) {
+			write()
+			write = nil
+		}
+	})
+	return true
+}
+
+// arrive lets late writes arrive.
+func (l *memoryLog) arrive() {
+	for _, write := range l.limbo {
+		write()
+	}
 }
 
 func newMemoryLog() *memoryLog {
@@ -145,21 +175,34 @@ func (l *memoryLog) Append(_ context.Context, p pagelog.Page, after uint64) (uin
 			return 0, err
 		}
 	}
+	l.arrive()
+	if l.lost("page", func() {
+		if last, _ := l.last(p.Feed, p.Lane); last.Seq == after {
+			l.put(p)
+		}
+	}) {
+		return 0, pagelog.ErrUnknown
+	}
 	if last, _ := l.last(p.Feed, p.Lane); last.Seq != after {
 		return 0, pagelog.ErrFenced
 	}
 	if len(p.Records) > pagelog.MaxRecords || len(p.Position) > pagelog.MaxPosition {
 		return 0, pagelog.ErrTooLarge
 	}
-	l.seq++
-	p.Seq, p.Stored = l.seq, time.Now()
-	l.pages = append(l.pages, p)
+	seq := l.put(p)
 	if l.after != nil {
 		if err := l.after("page"); err != nil {
 			return 0, err
 		}
 	}
-	return p.Seq, nil
+	return seq, nil
+}
+
+func (l *memoryLog) put(p pagelog.Page) uint64 {
+	l.seq++
+	p.Seq, p.Stored = l.seq, time.Now()
+	l.pages = append(l.pages, p)
+	return l.seq
 }
 
 func (l *memoryLog) last(f pagelog.Feed, lane pagelog.Lane) (pagelog.Page, bool) {
@@ -174,6 +217,7 @@ func (l *memoryLog) last(f pagelog.Feed, lane pagelog.Lane) (pagelog.Page, bool)
 func (l *memoryLog) Last(_ context.Context, f pagelog.Feed, lane pagelog.Lane) (pagelog.Page, bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.arrive()
 	p, ok := l.last(f, lane)
 	return p, ok, nil
 }
@@ -181,6 +225,7 @@ func (l *memoryLog) Last(_ context.Context, f pagelog.Feed, lane pagelog.Lane) (
 func (l *memoryLog) Headers(_ context.Context, f pagelog.Feed, yield func(pagelog.Page) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.arrive()
 	for _, p := range l.pages {
 		if p.Feed == f {
 			if err := yield(p); err != nil {
@@ -203,6 +248,7 @@ func (l *memoryLog) Pages(ctx context.Context, f pagelog.Feed, after uint64, yie
 func (l *memoryLog) State(_ context.Context, key string) ([]byte, uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.arrive()
 	return l.state[key], l.revs[key], nil
 }
 
@@ -214,11 +260,21 @@ func (l *memoryLog) PutState(_ context.Context, key string, data []byte, rev uin
 			return 0, err
 		}
 	}
+	l.arrive()
+	data = slices.Clone(data)
+	if l.lost("state", func() {
+		if l.revs[key] == rev {
+			l.seq++
+			l.state[key], l.revs[key] = data, l.seq
+		}
+	}) {
+		return 0, pagelog.ErrUnknown
+	}
 	if l.revs[key] != rev {
 		return 0, pagelog.ErrConflict
 	}
 	l.seq++
-	l.state[key], l.revs[key] = slices.Clone(data), l.seq
+	l.state[key], l.revs[key] = data, l.seq
 	if l.after != nil {
 		if err := l.after("state"); err != nil {
 			return 0, err
@@ -242,6 +298,7 @@ func (l *memoryLog) trim(before time.Time) {
 func (l *memoryLog) delivered() map[string]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.arrive()
 	n := map[string]int{}
 	for _, p := range slices.Concat(l.gone, l.pages) {
 		for _, r := range p.Records {

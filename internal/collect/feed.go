@@ -82,12 +82,13 @@ type Feed struct {
 	round round           // of the main lane; Run's or Once's goroutine only
 	lags  []time.Duration // at the beginnings of the last rounds; likewise
 
-	commit   sync.Mutex // held from telling a page's new records until they are written; guards what follows
-	known    ids        // records in the log
-	read     time.Time  // when known was last read from the log
-	unsure   bool       // the log may hold a page of any lane that known lacks, because its write was not answered
-	whole    *reading   // the whole reading under way; nil also until it is read from the log
-	unlisted unlisted
+	commit     sync.Mutex  // held from telling a page's new records until they are written; guards what follows
+	known      ids         // records in the log
+	read       time.Time   // when known was last read from the log
+	unanswered *unanswered // the write that was not answered; nil: there is none
+	unsure     bool        // the log may hold a page of any lane that known lacks, because its write was not answered
+	whole      *reading    // the whole reading under way; nil also until it is read from the log
+	unlisted   unlisted
 
 	mu        sync.Mutex // guards what follows
 	status    Status
@@ -226,6 +227,9 @@ func (f *Feed) freshIDs(ctx context.Context) error {
 	}
 	if !f.unsure {
 		return nil
+	}
+	if err := f.writeAgain(ctx); err != nil {
+		return err
 	}
 	return f.loadIDs(ctx)
 }

@@ -159,12 +159,15 @@ func (l *lane) walkOf(s *Slice) *walk {
 // reload brings the lane and the ids to what the log says after a write whose
 // outcome is not known.
 func (l *lane) reload(ctx context.Context) error {
-	if err := l.load(ctx); err != nil {
-		return err
-	}
 	f := l.feed
 	f.commit.Lock()
 	defer f.commit.Unlock()
+	if err := f.writeAgain(ctx); err != nil {
+		return err
+	}
+	if err := l.load(ctx); err != nil {
+		return err
+	}
 	if l == f.snapshot {
 		f.whole = nil
 	}

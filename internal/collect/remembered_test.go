@@ -30,8 +30,11 @@ func trimmed(t *testing.T, f *Feed, log *memoryLog, hours int) {
 // then given up and named, and none of its records is delivered twice.
 func TestOldGap(t *testing.T) {
 	for name, change := range map[string]func(*Options){
-		"older than the log":               func(o *Options) { o.MaxAge = 48 * time.Hour },
-		"older than the product's records": func(o *Options) { o.MaxAge = 480 * time.Hour; o.Source.Window.Retention = catalog.Duration(36 * time.Hour) },
+		"older than the log": func(o *Options) { o.MaxAge = 48 * time.Hour },
+		"older than the product's records": func(o *Options) {
+			o.MaxAge = 480 * time.Hour
+			o.Source.Window.Retention = catalog.Duration(36 * time.Hour)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -27,6 +27,7 @@ func (f *Feed) Reload(ctx context.Context) error {
 	f.commit.Lock()
 	defer f.commit.Unlock()
 	f.known, f.whole, f.unlisted = ids{}, nil, unlisted{}
+	f.unanswered = nil // whoever had the feed meanwhile did not wait for it
 	if err := f.loadIDs(ctx, f.all()...); err != nil {
 		return err
 	}

@@ -328,6 +328,9 @@ func Reset(ctx context.Context, f *Feed) error {
 	for _, l := range f.all() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		if err := l.fresh(ctx); err != nil { // so that nothing arrives later
+			return err
+		}
 	}
 	var newest uint64
 	if err := f.opts.Log.Headers(ctx, f.opts.Feed, func(p pagelog.Page) error {

@@ -492,6 +492,9 @@ func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 		if !errors.Is(err, pagelog.ErrFull) {
 			l.stale, l.feed.unsure = true, true
 			l.feed.whole, l.feed.unlisted = nil, unlisted{}
+			if errors.Is(err, pagelog.ErrUnknown) {
+				l.feed.unanswered = newUnanswered(p, l.seq)
+			}
 		}
 		return 0, fmt.Errorf("commit page of feed %s: %w", l.feed.opts.Feed, err)
 	}
