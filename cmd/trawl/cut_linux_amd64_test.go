@@ -122,27 +122,41 @@ func TestCutBetweenSteps(t *testing.T) {
 	case testing.Short():
 		stride = 40
 	}
-	for name, begun := range map[string]bool{"the first run": false, "a later run": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, run := range []string{firstRun, laterRun, goneRun} {
+		t.Run(run, func(t *testing.T) {
 			t.Parallel()
-			most := cutRun(t, begun, 0)
+			most := cutRun(t, run, 0)
 			if most < 40 {
 				t.Fatalf("only %d steps: the test does not see them all", most)
 			}
 			t.Logf("%d steps", most)
 			for n := 1 + rand.IntN(stride); n <= most; n += stride {
-				t.Run(fmt.Sprintf("step %d", n), func(t *testing.T) { cutRun(t, begun, n) })
+				t.Run(fmt.Sprintf("step %d", n), func(t *testing.T) { cutRun(t, run, n) })
 			}
 		})
 	}
 }
 
+// The runs that are cut: the first of a feed, one that finds more, and one that
+// finds that some of what was there is gone.
+const (
+	firstRun = "the first run"
+	laterRun = "a later run"
+	goneRun  = "a run that finds some gone"
+)
+
 // cutRun cuts one run, and returns how many steps it took.
-func cutRun(t *testing.T, begun bool, n int) int {
-	s := newScenario(t, setup{})
+func cutRun(t *testing.T, run string, n int) int {
+	s := newScenario(t, setup{sources: "{audit: {start: 25h, page_size: 100}, issues: {start: 25h, page_size: 20, snapshot: 1ms}}"})
 	s.tenant.AddAudit(saassim.Batch{N: 350})
 	s.tenant.AddIssues(saassim.Batch{N: 50})
-	if begun {
+	var gone []string
+	switch run {
+	case goneRun:
+		s.once(0)
+		gone = s.tenant.RemoveIssues(20)
+		s.tenant.ChangeIssues(5)
+	case laterRun:
 		s.once(0)
 		recent := s.now().Add(-5 * time.Minute) // within the overlap
 		s.tenant.AddAudit(saassim.Batch{N: 350, From: recent})
@@ -165,5 +179,6 @@ func cutRun(t *testing.T, begun bool, n int) int {
 	}
 	s.once(0)
 	s.wantAll()
+	s.wantGone(gone)
 	return taken
 }

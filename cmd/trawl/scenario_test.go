@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/trawlsec/trawl/internal/ecs"
 	"github.com/trawlsec/trawl/internal/saassim"
 	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
@@ -183,6 +185,21 @@ func (s *scenario) once(status int) (stderr string) {
 func (s *scenario) wantAll() {
 	s.t.Helper()
 	wantExactly(s.t, s.path("events.ndjson"), s.tenant)
+}
+
+// wantGone compares what the output file says is gone with what is, each once.
+func (s *scenario) wantGone(ids []string) {
+	s.t.Helper()
+	var told []string
+	for _, d := range s.documents() {
+		if event := d["event"].(map[string]any); event["action"] == ecs.GoneAction {
+			told = append(told, event["id"].(string))
+		}
+	}
+	slices.Sort(told)
+	if want := slices.Sorted(slices.Values(ids)); !slices.Equal(told, want) {
+		s.t.Errorf("told as gone: %d %q, want %d %q", len(told), told, len(want), want)
+	}
 }
 
 // documents are those of the output file.

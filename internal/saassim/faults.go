@@ -65,6 +65,7 @@ const (
 	MissingKeys   Fault = "missing"        // keys that should always be there are left out
 	Duplicate     Fault = "duplicate"      // a record stands twice in the page
 	Shift         Fault = "shift"          // so many records appear or change before a later page of a walk is read (3)
+	Vanish        Fault = "vanish"         // so many records are gone before a later page of a walk is read (1)
 	Unordered     Fault = "unordered"      // records in no order
 )
 
@@ -137,6 +138,7 @@ var faultKinds = map[Fault]faultKind{
 	MissingKeys:   {},
 	Duplicate:     {chaos: Setting{Rate: 0.02}},
 	Shift:         {n: 3},
+	Vanish:        {n: 1},
 	Unordered:     {},
 
 	Late:  {common: true, aside: true, delay: 10 * time.Minute},

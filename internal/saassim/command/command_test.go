@@ -79,8 +79,13 @@ func TestCommand(t *testing.T) {
 	if a, i := count("wiz/audit"), count("wiz/issues"); a != 8 || i != 3 {
 		t.Errorf("%d entries and %d issues then", a, i)
 	}
-	if ids := strings.Fields(admin("POST", "/admin/change?issues=2")); len(ids) != 2 {
-		t.Errorf("changed %v", ids)
+	for _, verb := range []string{"change", "remove", "return"} {
+		if ids := strings.Fields(admin("POST", "/admin/"+verb+"?issues=2")); len(ids) != 2 {
+			t.Errorf("%s: %v", verb, ids)
+		}
+	}
+	if ids := strings.Fields(admin("POST", "/admin/return?issues=2")); len(ids) != 0 {
+		t.Errorf("returned once more: %v", ids)
 	}
 	if got := admin("POST", "/admin/faults", "truncate=0.1,throttle=1/5\n"); got != "throttle=1/5,truncate=0.1\n" {
 		t.Errorf("faults %q", got)

@@ -29,7 +29,9 @@
 //     present one.
 //   - Issues of every type with a life: opened, taken up, resolved, rejected,
 //     reopened, and changes that leave statusChangedAt alone. It is null until
-//     the status first changes. Queries see the present state only.
+//     the status first changes. Queries see the present state only. Issues may be
+//     gone without a trace, and come back as they were (RemoveIssues,
+//     ReturnIssues).
 //   - vulnerabilityFindings, configurationFindings, detections and
 //     systemHealthIssues, each with the query for a single one, its main filters,
 //     totalCount and, but for health issues, maxCountReached. Findings have lives

@@ -138,12 +138,8 @@ func (g *generator) change(old *issueVersion, at time.Time) *issueVersion {
 	if !at.After(old.updated) {
 		at = old.updated.Add(time.Microsecond)
 	}
-	v := &issueVersion{
-		issue: old.issue, visible: at, updated: at, status: old.status, severity: old.severity, statusChanged: old.statusChanged,
-		resolved: old.resolved, due: old.due, reopened: old.reopened, rejectionExpires: old.rejectionExpires, lastEvent: old.lastEvent,
-		openReason: old.openReason, resolutionReason: old.resolutionReason, resolutionNote: old.resolutionNote, resolver: old.resolver,
-		assignee: old.assignee, notes: old.notes, tickets: old.tickets, exploitable: old.exploitable,
-	}
+	v := old.again()
+	v.visible, v.updated = at, at
 	n := g.IntN(100)
 	switch open := old.status == "OPEN" || old.status == "IN_PROGRESS"; {
 	case n < 25:
@@ -231,6 +227,39 @@ func (w *Tenant) AddIssues(b saassim.Batch) []string {
 // ChangeIssues lets so many of the issues there are change now, each once, and
 // returns their ids.
 func (w *Tenant) ChangeIssues(n int) []string {
+	return w.eachIssue(n, func(i *issue, now time.Time) *issueVersion {
+		if i.last().gone {
+			return nil
+		}
+		return w.gen.change(i.last(), now)
+	})
+}
+
+// RemoveIssues lets so many of the issues there are go now, without a trace, and
+// returns their ids.
+func (w *Tenant) RemoveIssues(n int) []string {
+	return w.eachIssue(n, func(i *issue, _ time.Time) *issueVersion {
+		if i.last().gone {
+			return nil
+		}
+		return &issueVersion{issue: i, gone: true}
+	})
+}
+
+// ReturnIssues brings back so many of the issues that have gone, as they were,
+// and returns their ids.
+func (w *Tenant) ReturnIssues(n int) []string {
+	return w.eachIssue(n, func(i *issue, _ time.Time) *issueVersion {
+		if !i.last().gone {
+			return nil
+		}
+		return i.versions[len(i.versions)-2].again()
+	})
+}
+
+// eachIssue gives so many issues a new state, now; next returns nil for those
+// that are passed by.
+func (w *Tenant) eachIssue(n int, next func(*issue, time.Time) *issueVersion) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.Now().Truncate(time.Microsecond)
@@ -243,7 +272,10 @@ func (w *Tenant) ChangeIssues(n int) []string {
 		if i.last().visible.After(now) {
 			continue // a state that is still to come would be overtaken
 		}
-		v := w.gen.change(i.last(), now)
+		v := next(i, now)
+		if v == nil {
+			continue
+		}
 		v.visible = now
 		i.versions = append(i.versions, v)
 		ids = append(ids, i.id)

@@ -25,11 +25,15 @@ type issue struct {
 	versions    []*issueVersion // oldest first; later ones become visible later, or at once
 }
 
-// at is the state that queries see at a time, nil before there is one.
+// at is the state that queries see at a time, nil before there is one and while
+// the issue is gone.
 func (i *issue) at(now time.Time) *issueVersion {
 	for n := len(i.versions) - 1; n >= 0; n-- {
-		if !i.versions[n].visible.After(now) {
-			return i.versions[n]
+		if v := i.versions[n]; !v.visible.After(now) {
+			if v.gone {
+				return nil
+			}
+			return v
 		}
 	}
 	return nil
@@ -42,6 +46,7 @@ func (i *issue) last() *issueVersion { return i.versions[len(i.versions)-1] }
 type issueVersion struct {
 	*issue
 	visible          time.Time
+	gone             bool // queries do not see the issue, from here on
 	updated          time.Time
 	status, severity string
 	statusChanged    time.Time // null until the status first changes
@@ -57,6 +62,16 @@ type issueVersion struct {
 	notes, tickets   []thing
 	exploitable      bool
 	rendering
+}
+
+// again is another state that is the same.
+func (v *issueVersion) again() *issueVersion {
+	return &issueVersion{
+		issue: v.issue, visible: v.visible, updated: v.updated, status: v.status, severity: v.severity, statusChanged: v.statusChanged,
+		resolved: v.resolved, due: v.due, reopened: v.reopened, rejectionExpires: v.rejectionExpires, lastEvent: v.lastEvent,
+		openReason: v.openReason, resolutionReason: v.resolutionReason, resolutionNote: v.resolutionNote, resolver: v.resolver,
+		assignee: v.assignee, notes: v.notes, tickets: v.tickets, exploitable: v.exploitable,
+	}
 }
 
 func (v *issueVersion) typename() string { return "Issue" }
@@ -218,6 +233,9 @@ func (c *call) issuesV2(args map[string]any) (object, gqlError) {
 		if args["after"] != nil {
 			if s, ok := c.Hit(saassim.Shift); ok {
 				w.ChangeIssues(s.N)
+			}
+			if s, ok := c.Hit(saassim.Vanish); ok {
+				w.RemoveIssues(s.N)
 			}
 		}
 		filterBy, _ := args["filterBy"].(map[string]any)

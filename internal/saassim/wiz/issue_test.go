@@ -225,6 +225,60 @@ func TestChangeIssues(t *testing.T) {
 	}
 }
 
+// TestIssuesVanish: what is gone is found by no query, until it comes back as it
+// was.
+func TestIssuesVanish(t *testing.T) {
+	t.Parallel()
+	now := noon
+	c := newTester(t, Options{Clock: func() time.Time { return now }})
+	c.AddIssues(saassim.Batch{N: 30})
+	see := func() (all map[string]any) {
+		all = map[string]any{}
+		for _, n := range c.walk(c.issuePage, nil) {
+			all[n["id"].(string)] = n
+		}
+		return all
+	}
+	before := see()
+	now = noon.Add(time.Minute)
+	gone := c.RemoveIssues(7)
+	left := see()
+	for _, id := range gone {
+		if left[id] != nil {
+			t.Errorf("%s is seen", id)
+		}
+	}
+	if len(gone) != 7 || len(left) != 23 {
+		t.Errorf("%d gone, %d left", len(gone), len(left))
+	}
+	if _, a := c.ask(`query Q($id: ID!) { issue(id: $id) { id } }`, m{"id": gone[0]}); len(a.Errors) != 1 {
+		t.Errorf("what is gone: %+v", a)
+	}
+	ended := 0
+	for _, s := range c.truth("wiz/issues") {
+		if slices.Contains(gone, s.ID) && s.ReplacedAt.Equal(now) {
+			ended++
+		}
+	}
+	if ended != 7 {
+		t.Errorf("%d states end as the issues go", ended)
+	}
+	if changed := c.ChangeIssues(30); len(changed) != 23 {
+		t.Errorf("%d of those left changed", len(changed))
+	}
+	now = now.Add(time.Minute)
+	back := c.ReturnIssues(30)
+	if d := cmp.Diff(sorted(gone), sorted(back)); d != "" {
+		t.Errorf("back (-gone +back)\n%s", d)
+	}
+	after := see()
+	for _, id := range back {
+		if d := cmp.Diff(before[id], after[id]); d != "" {
+			t.Errorf("%s came back otherwise:\n%s", id, d)
+		}
+	}
+}
+
 func TestIssueCounts(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})

@@ -165,7 +165,7 @@ func New(opts Options) (*Tenant, error) {
 		Faults: []saassim.Fault{
 			saassim.ThrottleBody, saassim.Errors, saassim.Partial, saassim.NullNodes, saassim.RepeatPage, saassim.EmptyPage,
 			saassim.StuckCursor, saassim.NullCursor, saassim.NumericCursor, saassim.CapResults, saassim.MissingKeys,
-			saassim.Duplicate, saassim.Shift, saassim.Unordered,
+			saassim.Duplicate, saassim.Shift, saassim.Vanish, saassim.Unordered,
 		},
 		Truth: w.truth, Answer: w.answer, Error: w.fails, Limit: w.limited, Admin: w.admin,
 	}, saassim.Settings{Seed: opts.Seed, Clock: opts.Clock, Gzip: opts.Gzip, Faults: opts.Faults})
@@ -258,21 +258,26 @@ func (w *Tenant) answer(sc *saassim.Call) {
 }
 
 func (w *Tenant) admin(mux *http.ServeMux) {
-	mux.HandleFunc("POST /admin/change", func(rw http.ResponseWriter, r *http.Request) {
-		p := w.Params(r)
-		n := p.Count("issues")
-		findings := map[string]int{}
-		for _, k := range findingKinds {
-			findings[k.source] = p.Count(k.source)
-		}
-		if p.Failed(rw) {
-			return
-		}
-		saassim.WriteLines(rw, w.ChangeIssues(n))
-		for _, k := range findingKinds {
-			saassim.WriteLines(rw, w.ChangeFindings(k.source, findings[k.source]))
-		}
-	})
+	each := func(path string, issues func(n int) []string, findings func(source string, n int) []string) {
+		mux.HandleFunc(path, func(rw http.ResponseWriter, r *http.Request) {
+			p := w.Params(r)
+			n := p.Count("issues")
+			counts := map[string]int{}
+			for _, k := range findingKinds {
+				counts[k.source] = p.Count(k.source)
+			}
+			if p.Failed(rw) {
+				return
+			}
+			saassim.WriteLines(rw, issues(n))
+			for _, k := range findingKinds {
+				saassim.WriteLines(rw, findings(k.source, counts[k.source]))
+			}
+		})
+	}
+	each("POST /admin/change", w.ChangeIssues, w.ChangeFindings)
+	each("POST /admin/remove", w.RemoveIssues, w.RemoveFindings)
+	each("POST /admin/return", w.ReturnIssues, func(string, int) []string { return nil })
 }
 
 // issueLives makes an issue or changes one, about equally often.
@@ -308,6 +313,9 @@ func (w *Tenant) truth(yield func(saassim.Truth) bool) {
 	var states []saassim.Truth
 	for _, i := range w.issues {
 		for n, v := range i.versions {
+			if v.gone {
+				continue // the state before has its end
+			}
 			t := saassim.Truth{Source: issues, ID: i.id, Time: v.updated, VisibleAt: v.visible, Status: v.status, StatusChangedAt: v.statusChanged}
 			if n+1 < len(i.versions) {
 				t.ReplacedAt = i.versions[n+1].visible
