@@ -207,3 +207,13 @@ func FuzzRun(f *testing.F) {
 		}
 	})
 }
+
+// readRoll is what a feed is known to have.
+func readRoll(t *testing.T, f *Feed) (all []entry) {
+	t.Helper()
+	err := f.snapshot.roll(f.snapshot.pos.Whole.Base).each(t.Context(), 0, func(_, _ int, e entry) bool { all = append(all, e); return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

@@ -24,7 +24,8 @@ func TestSchedule(t *testing.T) {
 				time.Sleep(time.Minute)
 				f := openPosture(t, api, log, change)
 				ctx, stop := context.WithCancel(t.Context())
-				ended := make(chan error)
+				defer stop()
+				ended := make(chan error, 1)
 				go func() { ended <- f.Run(ctx) }()
 				readings := func() (n int) {
 					api.mu.Lock()
@@ -95,7 +96,8 @@ func TestReadingFails(t *testing.T) {
 		api.add("a")
 		f := openPosture(t, api, log, nil)
 		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error)
+		defer stop()
+		ended := make(chan error, 1)
 		go func() { ended <- f.Run(ctx) }()
 		time.Sleep(time.Hour)
 		api.add("b")
@@ -225,6 +227,12 @@ func TestFilterOfAState(t *testing.T) {
 					if err := f.Once(t.Context()); err == nil || f.snapshot.pos.Whole.Now.Records == 0 {
 						t.Fatalf("Once = %v, whole %+v", err, f.snapshot.pos.Whole)
 					}
+					api.add("meanwhile")
+					time.Sleep(time.Second)
+					if err := f.Once(t.Context()); err == nil {
+						t.Fatal("Once read everything")
+					}
+					had = wantLines(t, log, had, "meanwhile 1")
 					api.fault = nil
 				}
 				api.remove(ids[:10]...) // the other filter does not match
@@ -247,6 +255,39 @@ func TestFilterOfAState(t *testing.T) {
 	}
 }
 
+// TestResetOfAState: what was delivered before a reset is not told as gone after
+// it.
+func TestResetOfAState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &posture{}, newMemoryLog()
+		api.add("a", "b")
+		time.Sleep(time.Second)
+		f := once(t, api, log, nil)
+		time.Sleep(time.Minute)
+		api.add("c")
+		time.Sleep(time.Second)
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		had := wantLines(t, log, 0, "a 1", "b 1", "c 1")
+		f.unlisted.entries = append(f.unlisted.entries, entry{"c", 1}) // as if it was delivered just now
+		api.remove("a", "c")
+		if err := f.Do(t.Context(), Reset); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		had = wantLines(t, log, had, "b 1")
+		api.remove("b")
+		time.Sleep(day)
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantLines(t, log, had, "-b")
+	})
+}
+
 // TestManyDelivered: what is delivered between two readings is written down as
 // it comes, and told when it is gone, also if the log has dropped it by then.
 func TestManyDelivered(t *testing.T) {
@@ -255,12 +296,23 @@ func TestManyDelivered(t *testing.T) {
 		big := func(o *Options) { o.PageSize = 2000 }
 		once(t, api, log, big)
 		time.Sleep(time.Hour)
-		brief := names("b", mostUnlisted+1)
+		brief := names("b", 2*mostUnlisted+1)
 		api.add(brief...)
 		time.Sleep(time.Second)
 		f := openPosture(t, api, log, big)
+		most := 0
+		api.fault = func(fetch.Request, *fetch.Page) error {
+			f.commit.Lock()
+			defer f.commit.Unlock()
+			most = max(most, len(f.unlisted.entries))
+			return nil
+		}
 		if err := f.Once(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+		api.fault = nil
+		if most >= mostUnlisted {
+			t.Errorf("%d were kept in memory", most)
 		}
 		if w := f.snapshot.pos.Whole; w.Base.Runs < 2 || len(f.unlisted.entries) > 0 {
 			t.Errorf("%d runs, %d not listed", w.Base.Runs, len(f.unlisted.entries))

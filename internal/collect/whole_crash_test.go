@@ -170,9 +170,12 @@ func TestFullLogWhileTelling(t *testing.T) {
 		api.add(ids...)
 		time.Sleep(time.Minute)
 		once(t, api, log, nil)
+		time.Sleep(time.Hour) // past the overlap
+		once(t, api, log, nil)
 		had := len(log.lines())
 		time.Sleep(day)
 		api.remove(ids[:20]...)
+		api.edit(1, ids[30:]...)
 		full := time.Now().Add(10 * time.Minute)
 		log.before = func(what string) error {
 			if what == "page" && time.Now().Before(full) {
@@ -190,7 +193,10 @@ func TestFullLogWhileTelling(t *testing.T) {
 		if err := f.Once(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		wantLines(t, log, had, lineOf("-", ids[:20], "")...)
+		wantLines(t, log, had, append(lineOf("-", ids[:20], ""), lineOf("", ids[30:], " 2")...)...)
+		if n := len(readRoll(t, f)); n != 40 {
+			t.Errorf("the list of 40 has %d entries", n)
+		}
 	})
 }
 

@@ -1,7 +1,9 @@
 package collect
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/trawlsec/trawl/internal/fetch"
+	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
 const day = 25 * time.Hour // a little more than the interval of whole readings
@@ -62,6 +65,15 @@ func TestVanish(t *testing.T) {
 					time.Sleep(time.Second)
 					next(at, "new 1")
 					f := openPosture(t, api, log, change)
+					used := 0
+					for key, data := range log.state {
+						if strings.Contains(key, "/roll/") && len(data) > 0 {
+							used++
+						}
+					}
+					if used != 1 {
+						t.Errorf("%d runs are kept of one finding", used)
+					}
 					s := f.Status()
 					if s.Counts.Gone != 32 || s.Whole == nil || s.Whole.Last.Gone != 0 || s.Whole.Last.Records != 1 {
 						t.Errorf("counts %+v, whole %+v", s.Counts, s.Whole)
@@ -124,6 +136,132 @@ func TestVanishesBetweenReadings(t *testing.T) {
 		time.Sleep(day)
 		once(t, api, log, nil)
 		wantLines(t, log, at, "-during")
+	})
+}
+
+// TestDeliveredWhileReading: what a lane delivers while a reading is under way is
+// there, though the reading does not meet it; over a crash, too.
+func TestDeliveredWhileReading(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		t.Run(fmt.Sprint(crash), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api, log := &posture{}, newMemoryLog()
+				api.add(names("f", 30)...)
+				time.Sleep(time.Minute)
+				once(t, api, log, nil)
+				time.Sleep(day)
+				had := len(log.lines())
+				f := openPosture(t, api, log, nil)
+				delivered := false
+				api.fault = func(r fetch.Request, p *fetch.Page) error {
+					if r.Field != "createdAt" {
+						return nil
+					}
+					if !delivered { // now it changes, and another lane sees that
+						delivered = true
+						api.mu.Unlock()
+						api.change(func(m map[string]finding) {
+							m["f003"] = finding{Version: 2, Created: m["f003"].Created, Changed: time.Now()}
+						})
+						time.Sleep(time.Second)
+						if err := f.live.plan(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+						for at, reading := f.live.next(); reading; at, reading = f.live.next() {
+							if err := f.live.step(t.Context(), at); err != nil {
+								t.Fatal(err)
+							}
+						}
+						api.mu.Lock()
+						if crash {
+							return errCrash
+						}
+					}
+					p.Total--
+					p.Records = slices.DeleteFunc(p.Records, func(r []byte) bool { return strings.Contains(string(r), "f003") })
+					return nil
+				}
+				if crash { // which leaves no time to write anything down
+					for more, err := true, error(nil); more && err == nil; {
+						more, err = f.readWhole(t.Context())
+					}
+				} else if err := f.Once(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				once(t, api, log, nil)
+				wantLines(t, log, had, "f003 2")
+			})
+		})
+	}
+}
+
+// TestUnansweredDelivery: what was delivered though the log did not say so is
+// known to have been there.
+func TestUnansweredDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &posture{}, newMemoryLog()
+		api.add(names("f", 30)...)
+		time.Sleep(time.Minute)
+		f := once(t, api, log, nil)
+		time.Sleep(time.Hour)
+		api.add("brief")
+		time.Sleep(time.Second)
+		had := len(log.lines())
+		log.after = func(what string) error {
+			if what == "page" {
+				return pagelog.ErrUnknown
+			}
+			return nil
+		}
+		if err := f.Once(t.Context()); !errors.Is(err, pagelog.ErrUnknown) {
+			t.Fatalf("Once = %v", err)
+		}
+		log.after = nil
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		had = wantLines(t, log, had, "brief 1")
+		api.remove("brief")
+		time.Sleep(day)
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantLines(t, log, had, "-brief")
+	})
+}
+
+// TestResumedWalk: a walk that goes on after a restart does not count again what
+// it had met before, and so does not pass for one that came to its end.
+func TestResumedWalk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &posture{}, newMemoryLog()
+		api.add(names("f", 30)...)
+		once(t, api, log, onlyWhole)
+		time.Sleep(day)
+		pages := 0
+		api.fault = func(_ fetch.Request, p *fetch.Page) error {
+			if pages++; pages == 2 {
+				return errCrash
+			}
+			p.Total++ // it counts one that it does not give
+			return nil
+		}
+		if err := openPosture(t, api, log, onlyWhole).Once(t.Context()); !errors.Is(err, errCrash) {
+			t.Fatalf("Once = %v", err)
+		}
+		first := true
+		api.fault = func(r fetch.Request, p *fetch.Page) error {
+			if first {
+				first = false
+				b, _ := json.Marshal(api.findings[9]) // the last of the page before
+				p.Records = append(p.Records, b)
+			}
+			p.Total++
+			return nil
+		}
+		if err := openPosture(t, api, log, onlyWhole).Once(t.Context()); !errors.As(err, new(*IncompleteError)) {
+			t.Errorf("Once = %v", err)
+		}
 	})
 }
 
@@ -248,7 +386,18 @@ func TestCutReading(t *testing.T) {
 		at := wantLines(t, log, 0, lineOf("", ids, " 1")...)
 		api.remove(ids[100], ids[299])
 		time.Sleep(day)
-		once(t, api, log, capped)
+		f := openPosture(t, api, log, capped)
+		api.fault = func(fetch.Request, *fetch.Page) error {
+			for _, l := range f.Status().Lanes {
+				if l.Lane == string(pagelog.Snapshot) && time.Since(l.Watermark) < 24*time.Hour {
+					t.Errorf("in the middle of a reading its lane is read to %s", l.Watermark)
+				}
+			}
+			return nil
+		}
+		if err := f.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		wantLines(t, log, at, "-f100", "-f299")
 	})
 }
