@@ -19,6 +19,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -35,6 +36,7 @@ const (
 	bodyLimit = time.Minute      // for a body to arrive
 	mostAtOne = 8                // bodies in memory at a time; others wait
 	waitLimit = 20 * time.Second // for their turn
+	mostName  = 256              // bytes of a feed's name; a longer one is of none
 	again     = "30"             // seconds after which a sender that was put off may come again
 )
 
@@ -49,9 +51,10 @@ type Taker interface {
 // after the other, plain or packed with gzip or zstd.
 //
 // It answers 200 with the counts of new and known records; 400 for what is not
-// JSON, 401, 404, 413 and 415, all of which leave nothing in the log; and 503
-// when the sender should come again: the log is full, another process collects
-// the connection, or too much comes at once.
+// JSON, 401, 404, 408, 413 and 415, all of which leave nothing in the log; and
+// 503 when the sender should come again: the log is full, another process
+// collects the connection, or too much comes at once. What was taken of a body
+// before that is known then.
 func Handler(connections []config.Connection, to Taker, logger *slog.Logger) http.Handler {
 	h := &handler{feeds: map[string]*config.Feed{}, to: to, log: logger, slots: make(chan struct{}, mostAtOne)}
 	for i := range connections {
@@ -88,6 +91,7 @@ func (r *refusal) Error() string { return r.what }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("connection") + "/" + r.PathValue("product") + "/" + r.PathValue("source")
+	name = name[:min(len(name), mostName)]
 	pushed, err := h.take(w, r, name)
 	w.Header().Set("Content-Type", "application/json")
 	if err == nil {
@@ -138,23 +142,27 @@ func (h *handler) take(w http.ResponseWriter, r *http.Request, name string) (col
 	// Not every server under test has deadlines; the real one does.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLimit))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, feed.Push.MaxBody))
-	if err != nil {
-		if errors.As(err, new(*http.MaxBytesError)) {
-			return none, tooLarge(feed.Push.MaxBody)
-		}
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		return none, tooLarge(feed.Push.MaxBody)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return none, &refusal{http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive within %s; send it again", bodyLimit)}
+	case err != nil:
 		return none, &refusal{http.StatusBadRequest, "the body did not arrive"}
 	}
 	if err := signed(r, body, feed.Push.HMAC); err != nil {
 		return none, err
 	}
-	records, err := read(body, r.Header.Get("Content-Encoding"), feed.Push.MaxBody)
-	if err != nil {
+	if body, err = read(body, r.Header.Get("Content-Encoding"), feed.Push.MaxBody); err != nil {
 		return none, err
 	}
-	if len(records) == 0 {
-		return none, nil // a test of the connection
-	}
-	pushed, err := h.to.Push(r.Context(), feed.Name(), records, false)
+	var pushed collect.Pushed // stays as it is for a body without records, which is a test of the connection
+	err = each(body, func(records [][]byte) error {
+		p, err := h.to.Push(r.Context(), feed.Name(), records, false)
+		pushed.New += p.New
+		pushed.Known += p.Known
+		return err
+	})
 	switch {
 	case errors.Is(err, pagelog.ErrFull):
 		return none, &refusal{http.StatusServiceUnavailable, "the log is full"}
@@ -175,7 +183,7 @@ func known(r *http.Request, push *config.Push) error {
 	switch {
 	case push.Bearer != nil:
 		kind, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		return compare(token, push.Bearer, strings.EqualFold(kind, "Bearer"))
+		return compare(strings.TrimLeft(token, " "), push.Bearer, strings.EqualFold(kind, "Bearer"))
 	case push.Basic != nil:
 		username, password, ok := r.BasicAuth()
 		return compare(password, &push.Basic.Password, ok && equal(username, push.Basic.Username))
@@ -227,23 +235,40 @@ func signed(r *http.Request, body []byte, by *config.HMAC) error {
 	return nil
 }
 
-// read takes the records out of a body, which all alias it or one buffer.
-func read(body []byte, encoding string, limit int64) ([][]byte, error) {
-	unpacked, err := unpack(body, encoding, limit)
+// read unpacks a body, and sees to it that all of it is records.
+func read(body []byte, encoding string, limit int64) ([]byte, error) {
+	body, err := unpack(body, encoding, limit)
 	if err != nil {
 		return nil, err
 	}
+	if err := each(body, func([][]byte) error { return nil }); err != nil {
+		return nil, &refusal{http.StatusBadRequest, err.Error()}
+	}
+	return body, nil
+}
+
+// each hands over the records of a body, as many at a time as a page holds: a
+// body of nothing but numbers has millions.
+func each(body []byte, to func(records [][]byte) error) error {
+	in := raw.NewJSON(bytes.NewReader(body), int64(len(body)))
 	var records [][]byte
-	in := raw.NewJSON(bytes.NewReader(unpacked), limit)
 	for {
 		record, err := in.Next()
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if err == nil {
+			records = append(records, bytes.Clone(record))
+		}
+		if len(records) == pagelog.MaxRecords || err == io.EOF && len(records) > 0 {
+			if err := to(records); err != nil {
+				return err
+			}
+			records = nil
+		}
 		if err == io.EOF {
-			return records, nil
+			return nil
 		}
-		if err != nil {
-			return nil, &refusal{http.StatusBadRequest, err.Error()}
-		}
-		records = append(records, append([]byte(nil), record...))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"testing/iotest"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -61,6 +62,7 @@ ecs: {fields: {event.action: action}}
 // taker remembers what it is given.
 type taker struct {
 	records []string
+	most    int // records at a time
 	err     error
 }
 
@@ -71,6 +73,7 @@ func (k *taker) Push(_ context.Context, feed string, records [][]byte, file bool
 	if k.err != nil {
 		return collect.Pushed{}, k.err
 	}
+	k.most = max(k.most, len(records))
 	for _, r := range records {
 		k.records = append(k.records, string(r))
 	}
@@ -211,6 +214,39 @@ func TestHandler(t *testing.T) {
 	})
 }
 
+// TestManyRecords: what is held of a body at a time does not grow with the
+// number of its records, and one that breaks off leaves nothing behind.
+func TestManyRecords(t *testing.T) {
+	t.Parallel()
+	const n = 2*pagelog.MaxRecords + 5
+	for body, want := range map[string]int{strings.Repeat("1 ", n): n, strings.Repeat("1 ", n) + "{": 0} {
+		k := &taker{}
+		r := httptest.NewRequest("POST", "/ingest/acme-prod/acme/audit", strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+secret)
+		w := httptest.NewRecorder()
+		handle(t, "{bearer: "+secret+"}", k).ServeHTTP(w, r)
+		if len(k.records) != want || k.most > pagelog.MaxRecords {
+			t.Errorf("%d records, %d at a time: %s", len(k.records), k.most, w.Body)
+		}
+		if said := fmt.Sprintf(`"new":%d`, want); want > 0 && !strings.Contains(w.Body.String(), said) {
+			t.Errorf("it said %s, want %s", w.Body, said)
+		}
+	}
+}
+
+// TestSlowBody: a sender that is too slow is told to come again, not that its
+// records are bad.
+func TestSlowBody(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest("POST", "/ingest/acme-prod/acme/audit", io.MultiReader(strings.NewReader("{"), iotest.ErrReader(os.ErrDeadlineExceeded)))
+	r.Header.Set("Authorization", "Bearer "+secret)
+	w := httptest.NewRecorder()
+	handle(t, "{bearer: "+secret+"}", &taker{}).ServeHTTP(w, r)
+	if w.Code != http.StatusRequestTimeout {
+		t.Errorf("%d: %s", w.Code, w.Body)
+	}
+}
+
 // FuzzRead wants of any body either a refusal with a status, or records that
 // are within the limit together.
 func FuzzRead(f *testing.F) {
@@ -222,14 +258,19 @@ func FuzzRead(f *testing.F) {
 		if len(body) > limit {
 			return // refused before
 		}
-		records, err := read(body, encoding, limit)
+		body, err := read(body, encoding, limit)
 		var refused *refusal
 		if err != nil && (!errors.As(err, &refused) || refused.status < 400 || refused.status > 499) {
 			t.Errorf("error %v", err)
 		}
 		size := 0
-		for _, r := range records {
-			size += len(r)
+		if err := each(body, func(records [][]byte) error {
+			for _, r := range records {
+				size += len(r)
+			}
+			return nil
+		}); err != nil {
+			t.Errorf("what was read before: %v", err)
 		}
 		if size > limit {
 			t.Errorf("%d bytes of records", size)
