@@ -5,9 +5,12 @@ import (
 	gobytes "bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -112,10 +115,10 @@ func (a *app) importFile(ctx context.Context, e console.Engine, im *importing, n
 		in = f
 	}
 	records, closing, err := im.open(in)
+	defer closing()
 	if err != nil {
 		return fmt.Errorf("import %s: %w", name, err)
 	}
-	defer closing()
 	told := time.Now()
 	var batch [][]byte
 	size := 0
@@ -164,7 +167,8 @@ func (a *app) importFile(ctx context.Context, e console.Engine, im *importing, n
 	}
 }
 
-// open finds out how a file is packed and written.
+// open finds out how a file is packed and written. closing is there with an
+// error, too.
 func (im *importing) open(in io.Reader) (_ raw.Reader, closing func(), err error) {
 	closing = func() {}
 	buffered := bufio.NewReaderSize(in, 64<<10)
@@ -173,16 +177,19 @@ func (im *importing) open(in io.Reader) (_ raw.Reader, closing func(), err error
 	case gobytes.HasPrefix(start, []byte{0x1f, 0x8b}):
 		unpacked, err := gzip.NewReader(buffered)
 		if err != nil {
-			return nil, nil, fmt.Errorf("unpack: %w", err)
+			return nil, closing, fmt.Errorf("unpack: %w", err)
 		}
 		buffered = bufio.NewReaderSize(unpacked, 64<<10)
 	case gobytes.Equal(start, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		unpacked, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
 		if err != nil {
-			return nil, nil, fmt.Errorf("unpack: %w", err)
+			return nil, closing, fmt.Errorf("unpack: %w", err)
 		}
 		closing = unpacked.Close
 		buffered = bufio.NewReaderSize(unpacked, 64<<10)
+	}
+	if start, _ := buffered.Peek(2); string(start) == "\xff\xfe" || string(start) == "\xfe\xff" {
+		return nil, closing, errors.New("it is written in UTF-16; convert it first, as with iconv -f UTF-16 -t UTF-8")
 	}
 	format := im.format
 	if format == "auto" {
@@ -198,7 +205,12 @@ func (im *importing) open(in io.Reader) (_ raw.Reader, closing func(), err error
 	}
 	table, err := raw.NewCSV(buffered, im.source.Columns, im.limit)
 	if err != nil {
-		return nil, nil, err
+		return nil, closing, err
+	}
+	// Any text is a table of a kind, and a page that says "access denied" no export.
+	known := slices.Concat(im.source.Record.ID, im.source.Record.Time)
+	if !slices.ContainsFunc(known, table.Has) {
+		return nil, closing, fmt.Errorf("it is no table of %s: no column of its first line is %s", im.source.FullName(), strings.Join(known, " or "))
 	}
 	return table, closing, nil
 }

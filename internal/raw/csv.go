@@ -75,6 +75,11 @@ func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) 
 	return c, nil
 }
 
+// Has tells whether a column stands at a path, whatever its name.
+func (c *CSV) Has(path string) bool {
+	return slices.ContainsFunc(c.columns, func(col column) bool { return strings.Join(col.path, ".") == path })
+}
+
 // meaning is what the name of a column says: a path, and how well it says so,
 // where less is better.
 type meaning struct {
