@@ -274,8 +274,7 @@ type Window struct {
 }
 
 // Snapshot says that a state is also read whole, which shows what is gone and
-// what changed without its time doing so. Two whole readings of a source have to
-// miss what is told as gone.
+// what changed without its time doing so.
 type Snapshot struct {
 	Every Duration `yaml:"every"`           // between the beginnings of two readings
 	Field string   `yaml:"field,omitempty"` // one of the API's time fields that never changes, by which a reading is cut into slices where a query yields so much only; without it a reading is one walk, with neither since nor until

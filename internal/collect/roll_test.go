@@ -131,13 +131,15 @@ func BenchmarkReading(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		var r reading
+		var w walk // over everything, where a source is not read in slices
 		for _, e := range entries {
 			r.there.add(e.mark())
 			r.versions.add(e.hash)
 			r.seen.add(e.mark())
+			w.met.add(e.mark())
 		}
 		slots := 0
-		for _, set := range []*ids{&r.there, &r.versions, &r.seen} {
+		for _, set := range []*ids{&r.there, &r.versions, &r.seen, &w.met} {
 			for i := range set.parts {
 				slots += len(set.parts[i].slots)
 			}
