@@ -40,8 +40,9 @@ func wiz() (*ecs.Mapper, error) {
 	return ecs.Compile(src)
 }
 
-// real is a deliverer from the real log to a real file.
-func real(ctx context.Context, dir string, l *pagelog.Log) (*Deliverer, error) {
+// real is a deliverer from the real log to a real file, of documents that have
+// at most so many bytes.
+func real(ctx context.Context, dir string, l *pagelog.Log, most int64) (*Deliverer, error) {
 	mapper, err := wiz()
 	if err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func real(ctx context.Context, dir string, l *pagelog.Log) (*Deliverer, error) {
 		return nil, err
 	}
 	return New(ctx, Options{
-		Name: "archive", Reader: reader, Output: out, Log: OnLog(l),
+		Name: "archive", Reader: reader, Output: out, Log: OnLog(l), MaxDocument: most,
 		Mapper: func(pagelog.Feed) (Mapper, error) { return mapper, nil },
 	})
 }
@@ -80,42 +81,86 @@ func appendPage(ctx context.Context, l *pagelog.Log, after uint64, first int) (s
 	return seq, next, err
 }
 
-// child appends pages and delivers them until it is killed.
-func child(dir string) int {
+// child delivers to a file until it is killed, and meanwhile appends pages, or
+// appends some and replays.
+func child(dir string, replaying bool) int {
 	ctx := context.Background()
-	fail := func(err error) int {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	l, err := openLog(ctx, dir)
-	if err != nil {
-		return fail(err)
-	}
-	d, err := real(ctx, dir, l)
-	if err != nil {
-		return fail(err)
-	}
-	go func() {
-		if err := d.Run(ctx); err != nil {
-			os.Exit(fail(err))
+	err := func() error {
+		l, err := openLog(ctx, dir)
+		if err != nil {
+			return err
+		}
+		most := int64(0)
+		if replaying {
+			most = mostOfReplays
+		}
+		d, err := real(ctx, dir, l, most)
+		if err != nil {
+			return err
+		}
+		go func() {
+			if err := d.Run(ctx); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}()
+		last, _, err := l.Last(ctx, audit, pagelog.Live)
+		if err != nil {
+			return err
+		}
+		first := 0
+		if len(last.Position) > 0 {
+			if err := json.Unmarshal(last.Position, &first); err != nil {
+				return err
+			}
+		}
+		if replaying {
+			return replayForever(ctx, dir, l, d, last.Seq, first)
+		}
+		fmt.Println("ready")
+		for seq := last.Seq; ; {
+			if seq, first, err = appendPage(ctx, l, seq, first); err != nil {
+				return err
+			}
 		}
 	}()
-	last, _, err := l.Last(ctx, audit, pagelog.Live)
-	if err != nil {
-		return fail(err)
-	}
-	first := 0
-	if len(last.Position) > 0 {
-		if err := json.Unmarshal(last.Position, &first); err != nil {
-			return fail(err)
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+// kill runs the child so many times and kills it at a random moment within the
+// time after it is ready.
+func kill(t *testing.T, dir string, times int, within time.Duration, env ...string) {
+	t.Helper()
+	exe, err := os.Executable()
+	must(t, err)
+	for range times {
+		cmd := exec.Command(exe)
+		cmd.Env = append(append(os.Environ(), childEnv+"="+dir, "GORACE=atexit_sleep_ms=0"), env...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		stdout, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		if _, err := io.ReadFull(stdout, make([]byte, 6)); err != nil {
+			t.Fatalf("child: %v; %v\n%s", err, cmd.Wait(), stderr.String())
+		}
+		timer := time.AfterFunc(rand.N(within), func() { _ = cmd.Process.Kill() })
+		err = cmd.Wait()
+		timer.Stop()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Fatalf("child: %v\n%s", err, stderr.String())
 		}
 	}
-	fmt.Println("ready")
-	for seq := last.Seq; ; {
-		if seq, first, err = appendPage(ctx, l, seq, first); err != nil {
-			return fail(err)
-		}
-	}
+}
+
+// files are those that the output has written, in order.
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "events-*"))
+	must(t, err)
+	return append(names, filepath.Join(dir, "events.ndjson"))
 }
 
 // TestKilled kills a process that collects into the real log and delivers from
@@ -127,34 +172,14 @@ func TestKilled(t *testing.T) {
 	if testing.Short() {
 		kills = 3
 	}
-	exe, err := os.Executable()
-	must(t, err)
 	dir := t.TempDir()
-	for range kills {
-		cmd := exec.Command(exe)
-		cmd.Env = append(os.Environ(), childEnv+"="+dir, "GORACE=atexit_sleep_ms=0")
-		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		stdout, err := cmd.StdoutPipe()
-		must(t, err)
-		must(t, cmd.Start())
-		if _, err := io.ReadFull(stdout, make([]byte, 6)); err != nil {
-			t.Fatalf("child: %v; %v\n%s", err, cmd.Wait(), stderr.String())
-		}
-		timer := time.AfterFunc(rand.N(200*time.Millisecond), func() { _ = cmd.Process.Kill() })
-		err = cmd.Wait()
-		timer.Stop()
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-			t.Fatalf("child: %v\n%s", err, stderr.String())
-		}
-	}
+	kill(t, dir, kills, 200*time.Millisecond)
 
 	ctx := t.Context()
 	l, err := openLog(ctx, dir)
 	must(t, err)
 	defer func() { must(t, l.Close()) }()
-	d, err := real(ctx, dir, l)
+	d, err := real(ctx, dir, l, 0)
 	must(t, err)
 	run, stop := context.WithCancel(ctx)
 	ended := make(chan error)
@@ -169,10 +194,9 @@ func TestKilled(t *testing.T) {
 	must(t, err)
 	var records int
 	must(t, json.Unmarshal(last.Position, &records))
-	names, err := filepath.Glob(filepath.Join(dir, "events-*"))
-	must(t, err)
+	names := files(t, dir)
 	next := 0
-	for _, name := range append(names, filepath.Join(dir, "events.ndjson")) {
+	for _, name := range names {
 		b, err := os.ReadFile(name)
 		must(t, err)
 		for line := range bytes.Lines(b) {
@@ -191,7 +215,7 @@ func TestKilled(t *testing.T) {
 	if next != records {
 		t.Errorf("files hold %d documents, the log %d", next, records)
 	}
-	t.Logf("%d pages, %d records, %d finished files", stats.Pages, records, len(names))
+	t.Logf("%d pages, %d records, %d finished files", stats.Pages, records, len(names)-1)
 }
 
 // TestDeadLettersInTheLog puts refused documents into the real log.

@@ -9,7 +9,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childEnv); dir != "" {
-		os.Exit(child(dir)) // the process that kill_test.go kills
+		os.Exit(child(dir, os.Getenv(replayingEnv) != "")) // the process that is killed
 	}
 	goleak.VerifyTestMain(m)
 }

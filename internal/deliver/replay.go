@@ -77,6 +77,9 @@ func (e *ReplayBusyError) Error() string {
 		e.Replay.Output, e.Replay.Asked.Format(time.RFC3339), 100*e.Replay.Done(), e.Replay.Output)
 }
 
+// leaveLimit is how long a replay waits for the one before to be put away.
+const leaveLimit = 2 * time.Second
+
 // ErrNoReplay says that there is no replay to be given up.
 var ErrNoReplay = errors.New("no replay is under way")
 
@@ -87,7 +90,7 @@ type replays struct {
 	rev   uint64     // of its entry
 	wake  chan struct{}
 	end   context.CancelFunc // of the one that is being worked on
-	taken bool               // there is a worker
+	left  chan struct{}      // closed when it is no more; nil: none is
 }
 
 func (d *Deliverer) replayKey() string { return "replay/" + d.opts.Name }
@@ -155,7 +158,10 @@ func (d *Deliverer) StartReplay(ctx context.Context, next Replay) (Replay, error
 	r := &d.replays
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cur.State == ReplayRunning || r.taken {
+	if r.cur.State != ReplayRunning && r.left != nil {
+		r.awaitLeft(ctx)
+	}
+	if r.cur.State == ReplayRunning || r.left != nil {
 		return Replay{}, &ReplayBusyError{r.cur}
 	}
 	next.ID, next.Output, next.Asked, next.State = rand.Text(), d.opts.Name, time.Now().UTC().Round(0), ReplayRunning
@@ -175,6 +181,21 @@ func (d *Deliverer) StartReplay(ctx context.Context, next Replay) (Replay, error
 	default:
 	}
 	return next, nil
+}
+
+// awaitLeft waits a little for a replay that is over to be put away; r.mu is
+// held, but for the waiting.
+func (r *replays) awaitLeft(ctx context.Context) {
+	left := r.left
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	timer := time.NewTimer(leaveLimit)
+	defer timer.Stop()
+	select {
+	case <-left:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // holdPages keeps pages behind a sequence in the log.
@@ -202,7 +223,7 @@ func (d *Deliverer) CancelReplay(ctx context.Context) (Replay, error) {
 		return Replay{}, fmt.Errorf("cancel replay of output %s: %w", d.opts.Name, err)
 	}
 	switch {
-	case r.taken:
+	case r.left != nil:
 		r.end() // and then the reader goes
 	case r.cur.Dead == nil:
 		err = d.opts.Log.DeleteReader(ctx, ReplayReader(d.opts.Name))

@@ -57,7 +57,9 @@ func (d *Deliverer) workOnReplays(ctx, hard context.Context, place output.Place,
 		reading, end := context.WithCancel(ctx)
 		r.mu.Lock()
 		cur := r.cur
-		r.taken, r.end = cur.State == ReplayRunning, end
+		if r.end = end; cur.State == ReplayRunning {
+			r.left = make(chan struct{})
+		}
 		r.mu.Unlock()
 		if cur.State == ReplayRunning {
 			last := uint64(0)
@@ -113,7 +115,8 @@ func (d *Deliverer) workOn(ctx, hard context.Context, r Replay, last uint64, k d
 func (d *Deliverer) leaveReplay() {
 	d.replays.mu.Lock()
 	defer d.replays.mu.Unlock()
-	d.replays.taken = false
+	close(d.replays.left)
+	d.replays.left = nil
 }
 
 // replayPages delivers pages again. The output has those up to last.
