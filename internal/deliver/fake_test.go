@@ -235,11 +235,11 @@ func (l *fakeLog) State(_ context.Context, key string) ([]byte, uint64, error) {
 func (l *fakeLog) PutState(_ context.Context, key string, data []byte, rev uint64) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.failure("put state"); err != nil {
-		return 0, err
-	}
 	if rev != l.revs[key] {
 		return 0, pagelog.ErrConflict
+	}
+	if err := l.call("put state", key); err != nil {
+		return 0, err
 	}
 	l.state[key] = data
 	l.revs[key]++

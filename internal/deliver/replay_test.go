@@ -76,7 +76,8 @@ func TestReplayPages(t *testing.T) {
 			t.Errorf("readers left: %v", l.readers)
 		}
 		// The pages are held before anything else is done.
-		if i := slices.Index(l.calls, "seek archive/replay 100"); i < 0 || !strings.HasPrefix(l.calls[i-1], "ack ") || !strings.HasPrefix(l.calls[i+1], "ack of replay ") {
+		begun := []string{"ack 300", "seek archive/replay 100", "put state replay/archive", "put state replay/archive", "ack of replay 164"}
+		if i := slices.Index(l.calls, begun[0]); i < 0 || !slices.Equal(l.calls[i:i+len(begun)], begun) {
 			t.Errorf("calls are %q", l.calls)
 		}
 	})
@@ -103,11 +104,20 @@ func TestReplayComesSecond(t *testing.T) {
 				t.Fatalf("a new page took %s", took)
 			}
 		}
+		var last uint64
+		for range 20 * batchPages {
+			last = d.log.append(audit, page(1, 1)...)
+		}
+		began := time.Now()
+		must(t, d.Drain(t.Context(), last))
+		if took := time.Since(began); took > 22*time.Second+linger {
+			t.Errorf("20 new batches took %s", took)
+		}
 		if r := d.Status().Replay; r.State != ReplayRunning || r.Done() == 0 || r.Done() == 1 || r.At == 0 {
 			t.Errorf("replay is %+v", r)
 		}
 		must(t, d.AwaitReplay(t.Context()))
-		if n := len(out.got()); n != 2*6400+20 {
+		if n := len(out.got()); n != 2*6400+20+20*batchPages {
 			t.Errorf("%d documents", n)
 		}
 	})
