@@ -85,12 +85,12 @@ var ErrNoReplay = errors.New("no replay is under way")
 
 // replays is the replay as the log has it.
 type replays struct {
-	mu    sync.Mutex // held while it is written
-	cur   Replay     // zero: there has been none
-	rev   uint64     // of its entry
-	wake  chan struct{}
-	end   context.CancelFunc // of the one that is being worked on
-	left  chan struct{}      // closed when it is no more; nil: none is
+	mu   sync.Mutex // held while it is written
+	cur  Replay     // zero: there has been none
+	rev  uint64     // of its entry
+	wake chan struct{}
+	end  context.CancelFunc // of the one that is being worked on
+	left chan struct{}      // closed when it is no more; nil: none is
 }
 
 func (d *Deliverer) replayKey() string { return "replay/" + d.opts.Name }

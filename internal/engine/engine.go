@@ -163,15 +163,24 @@ func (e *Engine) watchFull(ctx context.Context, giveUp context.CancelCauseFunc) 
 			return
 		case <-ticker.C:
 		}
-		for _, c := range e.connections {
-			for _, f := range c.feeds {
-				if s := f.Status(); s.State == collect.StateFull && time.Since(s.Since) > e.opts.timing.patience {
-					giveUp(fmt.Errorf("feed %s waited for %s: %s", f.Name(), e.opts.timing.patience, s.Reason))
-					return
-				}
+		if f, s := e.waiting(); f != nil && time.Since(s.Since) > e.opts.timing.patience {
+			giveUp(fmt.Errorf("feed %s waited for %s: %s", f.Name(), e.opts.timing.patience, s.Reason))
+			return
+		}
+	}
+}
+
+// waiting is the feed that has waited longest for room in the log; nil if none
+// does.
+func (e *Engine) waiting() (longest *collect.Feed, status collect.Status) {
+	for _, c := range e.connections {
+		for _, f := range c.feeds {
+			if s := f.Status(); s.State == collect.StateFull && (longest == nil || s.Since.Before(status.Since)) {
+				longest, status = f, s
 			}
 		}
 	}
+	return longest, status
 }
 
 // drain waits until every output has what is in the log at this moment.
@@ -202,13 +211,18 @@ func (e *Engine) Run(ctx context.Context) error {
 	return err
 }
 
-// keepTrimmed trims the log now and then until ctx ends.
+// keepTrimmed trims the log now and then until ctx ends, and more often while
+// feeds wait for room in it.
 func (e *Engine) keepTrimmed(ctx context.Context) {
-	ticker := time.NewTicker(e.opts.timing.trim)
+	ticker := time.NewTicker(e.opts.timing.trim / 20)
 	defer ticker.Stop()
+	var last time.Time
 	for {
-		if err := e.trim(ctx); err != nil && ctx.Err() == nil {
-			e.opts.Logger.Warn("log not trimmed", "error", err)
+		if full, _ := e.waiting(); full != nil || time.Since(last) >= e.opts.timing.trim {
+			last = time.Now()
+			if err := e.trim(ctx); err != nil && ctx.Err() == nil {
+				e.opts.Logger.Warn("log not trimmed", "error", err)
+			}
 		}
 		select {
 		case <-ctx.Done():
