@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -109,30 +111,58 @@ func killAt(n int, args []string) (int, error) {
 	}
 }
 
+// cut runs the command on the scenario's configuration and kills it before its
+// n-th step, if it gets that far (never for 0); it returns how many there were.
+func (s *scenario) cut(n int, args ...string) int {
+	s.t.Helper()
+	cmd := exec.Command(os.Args[0], append(args, "--quiet", "-c", s.path("trawl.yaml"))...)
+	cmd.Env = append(os.Environ(), cutAt+"="+strconv.Itoa(n))
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		if strings.Contains(said.String(), unix.EPERM.Error()) {
+			s.t.Skip("processes may not be traced here")
+		}
+		s.t.Fatalf("%v: %s", err, said.String())
+	}
+	taken, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return taken
+}
+
+// everyCut runs a scenario for each step of it, or for some of them, others each
+// time: cut says how many steps there were, and is to kill before the n-th.
+func everyCut(t *testing.T, stride int, cut func(t *testing.T, n int) int) {
+	t.Helper()
+	switch {
+	case os.Getenv("TRAWL_CUTS") == "all":
+		stride = 1
+	case testing.Short():
+		stride *= 8
+	}
+	most := cut(t, 0)
+	if most < 40 {
+		t.Fatalf("only %d steps: the test does not see them all", most)
+	}
+	t.Logf("%d steps", most)
+	for n := 1 + rand.IntN(stride); n <= most; n += stride {
+		t.Run(fmt.Sprintf("step %d", n), func(t *testing.T) { cut(t, n) })
+	}
+}
+
 // TestCutBetweenSteps kills the process before each of the steps by which it
 // commits pages and delivers documents, one run a step, and compares what there
 // is after another run with everything that existed. TRAWL_CUTS=all takes every
 // step; else it is some of them, others each time.
 func TestCutBetweenSteps(t *testing.T) {
 	t.Parallel()
-	stride := 5
-	switch {
-	case os.Getenv("TRAWL_CUTS") == "all":
-		stride = 1
-	case testing.Short():
-		stride = 40
-	}
 	for _, run := range []string{firstRun, laterRun, goneRun} {
 		t.Run(run, func(t *testing.T) {
 			t.Parallel()
-			most := cutRun(t, run, 0)
-			if most < 40 {
-				t.Fatalf("only %d steps: the test does not see them all", most)
-			}
-			t.Logf("%d steps", most)
-			for n := 1 + rand.IntN(stride); n <= most; n += stride {
-				t.Run(fmt.Sprintf("step %d", n), func(t *testing.T) { cutRun(t, run, n) })
-			}
+			everyCut(t, 5, func(t *testing.T, n int) int { return cutRun(t, run, n) })
 		})
 	}
 }
@@ -162,23 +192,78 @@ func cutRun(t *testing.T, run string, n int) int {
 		s.tenant.AddAudit(saassim.Batch{N: 350, From: recent})
 		s.tenant.AddIssues(saassim.Batch{N: 50, From: recent})
 	}
-	cmd := exec.Command(os.Args[0], "run", "--once", "--quiet", "-c", s.path("trawl.yaml"))
-	cmd.Env = append(os.Environ(), cutAt+"="+strconv.Itoa(n))
-	var said strings.Builder
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	if err != nil {
-		if strings.Contains(said.String(), unix.EPERM.Error()) {
-			t.Skip("processes may not be traced here")
-		}
-		t.Fatalf("%v: %s", err, said.String())
-	}
-	taken, err := strconv.Atoi(strings.TrimSpace(string(out)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	taken := s.cut(n, "run", "--once")
 	s.once(0)
 	s.wantAll()
 	s.wantGone(gone)
 	return taken
+}
+
+// TestCutReplay kills `trawl replay` before each of its steps: then it was not
+// begun, or the next run ends it; in the file nothing is missing and nothing is
+// there more than once more.
+func TestCutReplay(t *testing.T) {
+	t.Parallel()
+	everyCut(t, 10, func(t *testing.T, n int) int {
+		s := newScenario(t, setup{outputs: "{archive: {type: file, path: events.ndjson, rotate: {size: 100KiB}}}"})
+		s.tenant.AddAudit(saassim.Batch{N: 120})
+		s.once(0)
+		taken := s.cut(n, "replay", "--output", "archive", "--since", "1h")
+		s.once(0)
+		times := map[int]int{}
+		for _, count := range s.uids() {
+			times[count]++
+		}
+		if len(times) != 1 || times[1]+times[2] != 120 || n == 0 && times[2] == 0 {
+			t.Errorf("there so many times, and so many documents: %v", times)
+		}
+		return taken
+	})
+}
+
+// TestCutDeadReplay kills `trawl dead replay` before each of its steps: no
+// document is lost, and in the file none is there twice.
+func TestCutDeadReplay(t *testing.T) {
+	t.Parallel()
+	everyCut(t, 15, func(t *testing.T, n int) int {
+		s := newScenario(t, setup{outputs: "{archive: {type: file, path: events.ndjson, max_document: 4KiB}}"})
+		s.tenant.AddAudit(saassim.Batch{N: 20})
+		s.tenant.AddIssues(saassim.Batch{N: 12})
+		s.once(0)
+		if got := s.delivered(); got != 20 {
+			t.Fatalf("%d documents are not too large", got)
+		}
+		s.replace("trawl.yaml", "4KiB", "1MiB")
+		taken := s.cut(n, "dead", "replay", "--all")
+		s.once(0)
+		if status, _, said := s.trawl("dead", "replay", "--all"); status != 0 {
+			t.Errorf("then dead replay ended with %d: %s", status, said)
+		}
+		s.wantAll()
+		return taken
+	})
+}
+
+// uids counts the documents of the output's files by their uids.
+func (s *scenario) uids() map[string]int {
+	s.t.Helper()
+	names, err := filepath.Glob(s.path("events*.ndjson"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	n := map[string]int{}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			var d document
+			if err := json.Unmarshal([]byte(line), &d); err != nil {
+				s.t.Fatalf("broken document: %v: %s", err, line)
+			}
+			n[d.Trawl.UID]++
+		}
+	}
+	return n
 }
