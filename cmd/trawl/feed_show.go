@@ -132,7 +132,7 @@ func writeWhole(w io.Writer, whole *collect.WholeStatus, gone int64) {
 func writeStream(w io.Writer, s *collect.StreamStatus, now time.Time) {
 	at := "no position yet"
 	if s.Position != "" {
-		at = fmt.Sprintf("%s, answered %s ago", cut(s.Position, 24), short(now.Sub(s.At)))
+		at = fmt.Sprintf("%s, answered %s ago", ends(s.Position), short(now.Sub(s.At)))
 	}
 	if s.ByTime {
 		at += "; what was there before is read by time"
@@ -144,6 +144,16 @@ func writeStream(w io.Writer, s *collect.StreamStatus, now time.Time) {
 			fmt.Fprintf(w, "                 in its place %s to %s was read by time\n", when(l.Since), when(l.Until))
 		}
 	}
+}
+
+// ends is a text without its middle, if it is long: positions may be URLs, which
+// differ at their end.
+func ends(s string) string {
+	r := []rune(s)
+	if len(r) <= 40 {
+		return s
+	}
+	return string(r[:12]) + "…" + string(r[len(r)-27:])
 }
 
 // precise is a moment with its fraction of a second.

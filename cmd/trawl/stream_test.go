@@ -202,3 +202,17 @@ func TestStream(t *testing.T) {
 		t.Error("a secret is shown")
 	}
 }
+
+func TestEnds(t *testing.T) {
+	t.Parallel()
+	for position, want := range map[string]string{
+		"": "",
+		`"1152922976252290886115292297625229088611"`: `"11529229762…90886115292297625229088611"`,
+		"18446744073709551615": "18446744073709551615",
+		`"https://acme.okta.com/api/v1/logs?since=2026-11-21T15%3A12&after=1763737964000_1"`: `"https://acm…3A12&after=1763737964000_1"`,
+	} {
+		if got := ends(position); got != want {
+			t.Errorf("ends(%s) = %s, want %s", position, got, want)
+		}
+	}
+}
