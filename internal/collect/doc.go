@@ -12,6 +12,9 @@
 // is written with every page, so that stopping at any moment costs nothing but
 // the page in hand.
 //
+// The live lane of a source that has a stream follows an opaque position
+// instead, and reads by time only up to where that begins; see [Stream].
+//
 // Records already in the log are told by a 64-bit hash of their id; those
 // hashes are rebuilt from the log's headers when a feed is opened.
 package collect
