@@ -42,6 +42,7 @@ type checkedFeed struct {
 	PageSize int            `json:"page_size"`
 	Revisit  []string       `json:"revisit"`
 	Snapshot string         `json:"snapshot,omitzero"` // between two whole readings
+	Whole    bool           `json:"only_whole,omitzero"`
 	Filter   map[string]any `json:"filter,omitempty"`
 	PushOnly bool           `json:"push_only,omitempty"` // the API is not asked: all from start to filter is without effect
 	Push     string         `json:"push,omitempty"`      // where the product may send records: http://127.0.0.1:8686/ingest/...
@@ -116,6 +117,7 @@ func checked(cfg *config.Config) checkResult {
 			feed := checkedFeed{
 				Feed: f.Name(), Source: f.Source.FullName(), Start: f.Start.String(), Interval: catalog.Duration(f.Interval).String(),
 				Overlap: catalog.Duration(f.Overlap).String(), PageSize: f.PageSize, Revisit: []string{}, Filter: f.Filter, PushOnly: !f.Pull,
+				Whole: f.Source.OnlyWhole(),
 			}
 			if f.Push != nil {
 				feed.Push = "http://" + cfg.Listen + ingest.Path(&f)
@@ -153,9 +155,12 @@ func (a *app) tellChecked(r checkResult) error {
 			feeds.add(f.Feed, "-", "-", "-", "-", "-", "-", "-")
 			continue
 		}
-		start := f.Start
+		start, overlap := f.Start, f.Overlap
 		if start == "" {
 			start = "the present"
+		}
+		if f.Whole {
+			start, overlap = "all there is", "-"
 		}
 		filter, err := strictyaml.JSON(f.Filter)
 		if err != nil {
@@ -164,7 +169,7 @@ func (a *app) tellChecked(r checkResult) error {
 		if len(f.Filter) == 0 {
 			filter = nil
 		}
-		feeds.add(f.Feed, start, f.Interval, f.Overlap, fmt.Sprint(f.PageSize), strings.Join(f.Revisit, ", "), f.Snapshot, string(filter))
+		feeds.add(f.Feed, start, f.Interval, overlap, fmt.Sprint(f.PageSize), strings.Join(f.Revisit, ", "), f.Snapshot, string(filter))
 	}
 	outputs := &table{header: []string{"OUTPUT", "TYPE", "PATH", "SCHEMA", "COMPRESS"}}
 	for _, o := range r.Outputs {
