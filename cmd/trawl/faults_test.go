@@ -59,6 +59,7 @@ var faultCases = map[string]faultCase{
 	"unordered":       {faults: "unordered"},
 	"equal":           {faults: "equal:40"},
 	"late":            {faults: "late:5m"},
+	"vanish":          {faults: "vanish=1/3"},
 
 	// Several at once.
 	"chaos":                        {faults: "chaos"},
