@@ -59,7 +59,7 @@ var faultCases = map[string]faultCase{
 	"unordered":       {faults: "unordered"},
 	"equal":           {faults: "equal:40"},
 	"late":            {faults: "late:5m"},
-	"vanish":          {faults: "vanish=1/3"},
+	"vanish":          {faults: "vanish", setup: setup{sources: "{audit: {start: 25h, page_size: 100}, issues: {start: 25h, page_size: 20}}"}},
 
 	// Several at once.
 	"chaos":                        {faults: "chaos"},
