@@ -153,7 +153,7 @@ func serve(address string, handler http.Handler, logger *slog.Logger) (stop func
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s (`listen` in the configuration): %w", address, err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -18,6 +18,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -33,12 +34,19 @@ import (
 )
 
 const (
-	bodyLimit = time.Minute      // for a body to arrive
-	mostAtOne = 8                // bodies in memory at a time; others wait
-	waitLimit = 20 * time.Second // for their turn
-	mostName  = 256              // bytes of a feed's name; a longer one is of none
-	again     = "30"             // seconds after which a sender that was put off may come again
+	mostAtOne = 8    // bodies in memory at a time; others wait
+	mostName  = 256  // bytes of a feed's name; a longer one is of none
+	again     = "30" // seconds after which a sender that was put off may come again
 )
+
+// limits are how long things may take; tests shorten them.
+type limits struct {
+	body    time.Duration // for a body to arrive
+	turn    time.Duration // to wait for one's turn
+	refused time.Duration // for what a refused sender still sends
+}
+
+var usual = limits{body: time.Minute, turn: 20 * time.Second, refused: 5 * time.Second}
 
 // Taker puts records into the log; engine.Engine is one. It returns once they
 // are on disk, and may be called by several goroutines.
@@ -56,7 +64,14 @@ type Taker interface {
 // collects the connection, or too much comes at once. What was taken of a body
 // before that is known then.
 func Handler(connections []config.Connection, to Taker, logger *slog.Logger) http.Handler {
-	h := &handler{feeds: map[string]*config.Feed{}, to: to, log: logger, slots: make(chan struct{}, mostAtOne)}
+	return handle(connections, to, logger, usual)
+}
+
+func handle(connections []config.Connection, to Taker, logger *slog.Logger, l limits) http.Handler {
+	h := &handler{
+		feeds: map[string]*config.Feed{}, to: to, log: logger, limits: l,
+		slots: make(chan struct{}, mostAtOne), strangers: strangers{most: mostAtOne},
+	}
 	for i := range connections {
 		for k := range connections[i].Feeds {
 			if f := &connections[i].Feeds[k]; f.Push != nil {
@@ -75,10 +90,12 @@ func Path(f *config.Feed) string { return "/ingest/" + name(f) }
 func name(f *config.Feed) string { return f.Connection + "/" + f.Source.FullName() }
 
 type handler struct {
-	feeds map[string]*config.Feed // by connection/product/source
-	to    Taker
-	log   *slog.Logger
-	slots chan struct{}
+	feeds     map[string]*config.Feed // by connection/product/source
+	to        Taker
+	log       *slog.Logger
+	limits    limits
+	slots     chan struct{} // of senders that are known
+	strangers strangers     // senders that are not known yet
 }
 
 // refusal is an answer other than success.
@@ -92,7 +109,15 @@ func (r *refusal) Error() string { return r.what }
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("connection") + "/" + r.PathValue("product") + "/" + r.PathValue("source")
 	name = name[:min(len(name), mostName)]
-	pushed, err := h.take(w, r, name)
+	// Not every server under test has deadlines; the real one does.
+	arrive := func(within time.Duration) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(within))
+	}
+	arrive(h.limits.turn + h.limits.body)
+	pushed, err := h.take(w, r, name, arrive)
+	if err != nil {
+		arrive(h.limits.refused) // the server reads what is left of the body
+	}
 	w.Header().Set("Content-Type", "application/json")
 	if err == nil {
 		_ = json.NewEncoder(w).Encode(pushed) // the sender went away: it comes again
@@ -119,7 +144,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	}{refused.what})
 }
 
-func (h *handler) take(w http.ResponseWriter, r *http.Request, name string) (collect.Pushed, error) {
+func (h *handler) take(w http.ResponseWriter, r *http.Request, name string, arrive func(within time.Duration)) (collect.Pushed, error) {
 	none := collect.Pushed{}
 	feed := h.feeds[name]
 	switch {
@@ -131,27 +156,29 @@ func (h *handler) take(w http.ResponseWriter, r *http.Request, name string) (col
 	if err := known(r, feed.Push); err != nil {
 		return none, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), waitLimit)
+	r.Body = http.MaxBytesReader(w, r.Body, feed.Push.MaxBody)
+	var body []byte
+	var err error
+	if feed.Push.HMAC != nil {
+		var leave func()
+		if body, leave, err = h.meet(r, feed.Push, arrive); err != nil {
+			return none, err
+		}
+		defer leave()
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.limits.turn)
 	defer cancel()
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	case <-ctx.Done():
-		return none, &refusal{http.StatusServiceUnavailable, "too much comes at once"}
+		return none, busy
 	}
-	// Not every server under test has deadlines; the real one does.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLimit))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, feed.Push.MaxBody))
-	switch {
-	case errors.As(err, new(*http.MaxBytesError)):
-		return none, tooLarge(feed.Push.MaxBody)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return none, &refusal{http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive within %s; send it again", bodyLimit)}
-	case err != nil:
-		return none, &refusal{http.StatusBadRequest, "the body did not arrive"}
-	}
-	if err := signed(r, body, feed.Push.HMAC); err != nil {
-		return none, err
+	if feed.Push.HMAC == nil {
+		arrive(h.limits.body)
+		if body, err = h.receive(r, feed.Push); err != nil {
+			return none, err
+		}
 	}
 	if body, err = read(body, r.Header.Get("Content-Encoding"), feed.Push.MaxBody); err != nil {
 		return none, err
@@ -170,6 +197,57 @@ func (h *handler) take(w http.ResponseWriter, r *http.Request, name string) (col
 		return none, &refusal{http.StatusServiceUnavailable, err.Error()}
 	}
 	return pushed, err
+}
+
+var busy = &refusal{http.StatusServiceUnavailable, "too much comes at once"}
+
+// meet receives a signed body, whose sender is known only once it has come.
+func (h *handler) meet(r *http.Request, push *config.Push, arrive func(within time.Duration)) (body []byte, leave func(), err error) {
+	if signature(r, push.HMAC) == nil {
+		return nil, nil, unauthorized
+	}
+	from, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		from = r.RemoteAddr
+	}
+	arrive(h.limits.body)
+	x := h.strangers.enter(from, func() { arrive(0) })
+	if x == nil {
+		return nil, nil, busy
+	}
+	defer func() {
+		if err != nil {
+			h.strangers.leave(x)
+		}
+	}()
+	body, err = h.receive(r, push)
+	if err != nil && h.strangers.displaced(x) {
+		return nil, nil, busy
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := signed(r, body, push.HMAC); err != nil {
+		return nil, nil, err
+	}
+	if !h.strangers.keep(x) {
+		return nil, nil, busy
+	}
+	return body, func() { h.strangers.leave(x) }, nil
+}
+
+// receive reads the body of a request, which is limited to max_body.
+func (h *handler) receive(r *http.Request, push *config.Push) ([]byte, error) {
+	body, err := io.ReadAll(r.Body)
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		return nil, tooLarge(push.MaxBody)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &refusal{http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive within %s; send it again", h.limits.body)}
+	case err != nil:
+		return nil, &refusal{http.StatusBadRequest, "the body did not arrive"}
+	}
+	return body, nil
 }
 
 func tooLarge(limit int64) error {
@@ -210,26 +288,31 @@ func equal(a, b string) bool {
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// signed checks the signature of a body as it was sent.
-func signed(r *http.Request, body []byte, by *config.HMAC) error {
-	if by == nil {
+// signature is the one that a request claims to have; nil: none of the right form.
+func signature(r *http.Request, by *config.HMAC) []byte {
+	text, ok := strings.CutPrefix(r.Header.Get(by.Header), by.Prefix)
+	decode := hex.DecodeString
+	if by.Encoding == "base64" {
+		decode = base64.StdEncoding.DecodeString
+	}
+	sum, err := decode(text)
+	if !ok || err != nil || len(sum) != algorithms[by.Algorithm]().Size() {
 		return nil
 	}
+	return sum
+}
+
+var algorithms = map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New}
+
+// signed checks the signature of a body as it was sent.
+func signed(r *http.Request, body []byte, by *config.HMAC) error {
 	key, err := by.Secret.Read()
 	if err != nil {
 		return fmt.Errorf("read the configured secret: %w", err)
 	}
-	algorithms := map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New}
 	sum := hmac.New(algorithms[by.Algorithm], []byte(key))
 	sum.Write(body)
-	text, ok := strings.CutPrefix(r.Header.Get(by.Header), by.Prefix)
-	var signature []byte
-	if by.Encoding == "base64" {
-		signature, err = base64.StdEncoding.DecodeString(text)
-	} else {
-		signature, err = hex.DecodeString(text)
-	}
-	if !ok || err != nil || key == "" || !hmac.Equal(signature, sum.Sum(nil)) {
+	if key == "" || !hmac.Equal(signature(r, by), sum.Sum(nil)) {
 		return unauthorized
 	}
 	return nil

@@ -80,7 +80,7 @@ func (k *taker) Push(_ context.Context, feed string, records [][]byte, file bool
 	return collect.Pushed{New: len(records)}, nil
 }
 
-func handle(t *testing.T, push string, k *taker) http.Handler {
+func handling(t *testing.T, push string, k Taker, l limits) http.Handler {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "trawl.yaml")
 	text := "connections: {acme-prod: {product: acme, sources: {audit: {pull: false, push: " + push + "}}}}\noutputs: {o: {type: file, path: x}}\n"
@@ -91,7 +91,7 @@ func handle(t *testing.T, push string, k *taker) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Handler(cfg.Connections, k, slog.New(slog.DiscardHandler))
+	return handle(cfg.Connections, k, slog.New(slog.DiscardHandler), l)
 }
 
 func packed(t *testing.T, text string, by func(io.Writer) io.WriteCloser) string {
@@ -178,7 +178,7 @@ func TestHandler(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := &taker{err: tc.err}
-			h := handle(t, tc.push, k)
+			h := handling(t, tc.push, k, usual)
 			if tc.method == "" {
 				tc.method = "POST"
 			}
@@ -207,7 +207,7 @@ func TestHandler(t *testing.T) {
 		k := &taker{}
 		r := httptest.NewRequest("POST", "/ingest/acme-prod/acme/audit", strings.NewReader(two))
 		r.Header.Set("Authorization", "Bearer "+secret)
-		handle(t, bearer, k).ServeHTTP(httptest.NewRecorder(), r)
+		handling(t, bearer, k, usual).ServeHTTP(httptest.NewRecorder(), r)
 		if got := strings.Join(k.records, "\n"); got != two {
 			t.Errorf("got %s", got)
 		}
@@ -224,7 +224,7 @@ func TestManyRecords(t *testing.T) {
 		r := httptest.NewRequest("POST", "/ingest/acme-prod/acme/audit", strings.NewReader(body))
 		r.Header.Set("Authorization", "Bearer "+secret)
 		w := httptest.NewRecorder()
-		handle(t, "{bearer: "+secret+"}", k).ServeHTTP(w, r)
+		handling(t, "{bearer: "+secret+"}", k, usual).ServeHTTP(w, r)
 		if len(k.records) != want || k.most > pagelog.MaxRecords {
 			t.Errorf("%d records, %d at a time: %s", len(k.records), k.most, w.Body)
 		}
@@ -241,7 +241,7 @@ func TestSlowBody(t *testing.T) {
 	r := httptest.NewRequest("POST", "/ingest/acme-prod/acme/audit", io.MultiReader(strings.NewReader("{"), iotest.ErrReader(os.ErrDeadlineExceeded)))
 	r.Header.Set("Authorization", "Bearer "+secret)
 	w := httptest.NewRecorder()
-	handle(t, "{bearer: "+secret+"}", &taker{}).ServeHTTP(w, r)
+	handling(t, "{bearer: "+secret+"}", &taker{}, usual).ServeHTTP(w, r)
 	if w.Code != http.StatusRequestTimeout {
 		t.Errorf("%d: %s", w.Code, w.Body)
 	}
