@@ -78,8 +78,14 @@ func profileCPU(path string) (stop func() error, err error) {
 func (a *app) collect(ctx context.Context, cfg *config.Config, logger *slog.Logger, once bool) (err error) {
 	collectEarlier()
 	e, err := openEngine(ctx, cfg, logger)
-	if err != nil {
+	switch {
+	case err == nil:
+	case ctx.Err() == nil || !errors.Is(err, context.Canceled):
 		return err
+	case once:
+		return engine.ErrStopped
+	default:
+		return nil // stopped before it had begun
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
 	stopControl, err := console.Control(cfg.DataDir, e)
