@@ -5,7 +5,6 @@ import (
 	gobytes "bytes"
 	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/spf13/cobra"
+	"golang.org/x/text/encoding/unicode"
 
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/collect"
@@ -35,8 +35,9 @@ func (a *app) importCommand() *cobra.Command {
 		Use:   "import FEED FILE...",
 		Short: "Put the records of a product's own export into the log",
 		Long: "Reads exported records from files, or from the standard input for -, and puts those into the log\n" +
-			"that it does not have: JSON in any framing, or a table (CSV) whose first line names the columns;\n" +
-			"plain, or packed with gzip or zstd. Records that the API gave are not repeated. What a running\n" +
+			"that it does not have: JSON in any framing, or a table (CSV) whose first line names the columns,\n" +
+			"parted by commas, semicolons, tabs or bars; in UTF-8 or, with a byte order mark, UTF-16; plain,\n" +
+			"or packed with gzip or zstd. Records that the API gave are not repeated. What a running\n" +
 			"Trawl is told this way it delivers at once; else the next `trawl run` does.\n\n" +
 			"The log forgets what it had after log.max_age. Records from before that, of a time that the feed\n" +
 			"has read to its end, are therefore left out and counted.",
@@ -189,7 +190,8 @@ func (im *importing) open(in io.Reader) (_ raw.Reader, closing func(), err error
 		buffered = bufio.NewReaderSize(unpacked, 64<<10)
 	}
 	if start, _ := buffered.Peek(2); string(start) == "\xff\xfe" || string(start) == "\xfe\xff" {
-		return nil, closing, errors.New("it is written in UTF-16; convert it first, as with iconv -f UTF-16 -t UTF-8")
+		decoder := unicode.UTF16(unicode.BigEndian, unicode.ExpectBOM).NewDecoder()
+		buffered = bufio.NewReaderSize(decoder.Reader(buffered), 64<<10)
 	}
 	format := im.format
 	if format == "auto" {

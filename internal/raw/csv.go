@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -20,6 +22,7 @@ import (
 type CSV struct {
 	in      *meter
 	table   *csv.Reader
+	before  int      // lines before the first one
 	columns []column // in the order in which a record has them
 	limit   int64
 	count   int
@@ -38,12 +41,19 @@ type column struct {
 // several. A column that is not among them becomes a member of its own name, in
 // lower case with _ between words. limit is how many bytes a line may have.
 //
-// The columns may be parted by commas, semicolons, tabs or bars.
+// The columns may be parted by commas, semicolons, tabs or bars, or by what a
+// line before the first says, as spreadsheets write and want it: sep=;
 func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) {
 	c := &CSV{in: newMeter(in), limit: limit}
 	start, _ := c.in.in.Peek(4 << 10)
+	comma := separator(start)
+	if said := separatorLine.FindSubmatch(start); said != nil {
+		comma, _ = utf8.DecodeRune(said[1])
+		_, _ = c.in.in.Discard(len(said[0])) // it is in the buffer
+		c.before = 1
+	}
 	c.table = csv.NewReader(c.in)
-	c.table.Comma = separator(start)
+	c.table.Comma = comma
 	c.table.ReuseRecord = true
 	head, err := c.line()
 	if err == io.EOF {
@@ -134,6 +144,9 @@ func pathsOf(head []string, known map[string]meaning) []string {
 	return paths
 }
 
+// separatorLine is a line that says what parts the columns.
+var separatorLine = regexp.MustCompile(`^"?sep=([^\pL\pN\s"=]|\t)"?\r?\n`)
+
 // separator is the one of the usual separators that the first line has most of.
 func separator(text []byte) rune {
 	line, _, _ := strings.Cut(string(text), "\n")
@@ -190,6 +203,11 @@ func (c *CSV) line() ([]string, error) {
 	}
 	if errors.Is(err, errTooLarge) || size > c.limit {
 		return nil, &TooLargeError{Place: "after " + records(c.count), Limit: c.limit}
+	}
+	var where *csv.ParseError
+	if errors.As(err, &where) {
+		where.StartLine += c.before
+		where.Line += c.before
 	}
 	return fields, err
 }
