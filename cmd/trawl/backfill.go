@@ -30,7 +30,6 @@ func (a *app) backfillCommand() *cobra.Command {
 		Example: "  trawl backfill wiz-prod/audit --since 2160h\n" +
 			"  trawl backfill wiz-prod/audit --since 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z --concurrency 8\n" +
 			"  trawl backfill wiz-prod/audit --cancel",
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			feed := args[0]
 			var options []config.Option

@@ -72,7 +72,6 @@ func schemaCommand(a *app, of string, schema func() []byte) *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of " + of + ", for editors",
-		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := a.stdout.Write(schema())
 			return err
@@ -101,7 +100,6 @@ func (a *app) catalogListCommand() *cobra.Command {
   SOURCE      NAME       KIND   EVERY  REACHES  ABOUT
   wiz/audit   Audit log  log    5m     180d     What users and service accounts did in the Wiz tenant, ...
   wiz/issues  Issues     state  5m     180d     Toxic combinations, threats and cloud configuration risks, ...`,
-		Args: cobra.NoArgs,
 	}
 	load, _ := a.catalogDirFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
@@ -148,7 +146,6 @@ func (a *app) catalogShowCommand() *cobra.Command {
 		Long: "Shows a product (wiz): its settings, its sources, where the facts come from. Or a source\n" +
 			"(wiz/audit): what is asked, how it is paged, what documents hold. --format json has everything.",
 		Example: "  trawl catalog show wiz\n  trawl catalog show wiz/audit\n  trawl catalog show wiz/audit --format json | jq -r .request.graphql.query",
-		Args:    cobra.ExactArgs(1),
 	}
 	load, _ := a.catalogDirFlag(cmd)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {

@@ -36,7 +36,6 @@ func (a *app) catalogLintCommand() *cobra.Command {
 		Example: `  $ trawl catalog lint ./products
   products/acme/events.yaml:31:13: window.interval: "5 minutes" is not a duration; write 30s, 5m, 24h or 180d
   trawl: 1 mistake`,
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir, err := a.configuredDir()
 			if err != nil {

@@ -25,7 +25,6 @@ func (a *app) catalogNewCommand() *cobra.Command {
 			"stands, and every line is meant to be changed to what your product's documentation says.",
 		Example: `  $ trawl catalog new acme --dir products
   $ trawl catalog lint products && trawl catalog test products`,
-		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&dir, "dir", ".", "`FOLDER` to write the product's folder into")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {

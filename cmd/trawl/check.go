@@ -69,7 +69,6 @@ func (a *app) checkCommand() *cobra.Command {
 		Example: `  $ trawl check
   trawl.yaml:12:7: connections.wiz-prod.sources.audit: unknown key "intervall"; did you mean "interval"?
   $ trawl check --connect`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.load(config.Writable)
 			var mistakes config.Mistakes

@@ -77,7 +77,6 @@ func (a *app) deadListCommand() *cobra.Command {
 		Use:     "list",
 		Short:   "List dead letters, those refused last at the end",
 		Example: "  trawl dead list\n  trawl dead list --output archive --reason '*max_document*'\n  trawl dead list --format json",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.load(config.WithoutSecrets)
 			if err != nil {
@@ -126,7 +125,6 @@ func (a *app) deadShowCommand() *cobra.Command {
 		Use:     "show ID",
 		Short:   "Show a dead letter with its document, and what a replay would offer",
 		Example: "  trawl dead show archive/1234/5\n  trawl dead show archive/1234/5 --format json | jq .document",
-		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, _, _, err := pagelog.ParseLetterID(args[0]); err != nil {
 				return misuse(err)

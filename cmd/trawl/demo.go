@@ -39,7 +39,6 @@ func (a *app) demoCommand() *cobra.Command {
 			"The directory stays. With --quiet only the result is printed.\n\n" +
 			saassim.FaultsHelp(),
 		Example: "  trawl demo\n  trawl demo --once\n  trawl demo --once --faults truncate=0.3,throttle=0.2",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := saassim.ParseFaults(faults)
 			if err != nil {

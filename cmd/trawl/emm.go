@@ -50,7 +50,6 @@ func (a *app) emmValidateCommand() *cobra.Command {
 		Example: `  $ trawl emm validate event-maturity-matrix
   event-maturity-matrix/products/acme/event_sources/audit.yml:31:17: mappings.2.event_type: there is no event type "add_grop"; did you mean "add_to_group"?
   trawl: 1 fault in 1 event source of 1 product`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			found, err := emm.Validate(args[0])
 			if err != nil {
@@ -98,7 +97,6 @@ func (a *app) emmResolveCommand() *cobra.Command {
 			"come last, and null takes an attribute away. What can't be understood is told on the standard\n" +
 			"error, and makes the exit status 1; `trawl emm validate` tells more.",
 		Example: `  $ trawl emm resolve event-maturity-matrix | jq -r '.mappings[] | .category + "/" + .event_type' | sort | uniq -c`,
-		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			sources, mistakes, err := emm.Resolve(args[0])
 			if err != nil {

@@ -16,7 +16,7 @@ func (a *app) feedCommand() *cobra.Command {
 		Short: "Show a feed, pause, resume, rewind or reset it",
 		Long: "Manages the position of one feed, named like wiz-prod/audit. Works whether or not `trawl run` is\n" +
 			"running; a running feed is changed between two pages.",
-		Args: cobra.NoArgs,
+		Args: unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var to string
@@ -57,7 +57,6 @@ func (a *app) feedVerb(verb, about, done string, at func() (time.Time, error), s
 		Use:     verb + " FEED",
 		Short:   about,
 		Example: "  trawl feed " + verb + " wiz-prod/audit" + map[string]string{"rewind": " --to 2026-01-31T09:00:00Z"}[verb],
-		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var to time.Time
 			if at != nil {

@@ -18,7 +18,6 @@ func (a *app) feedShowCommand() *cobra.Command {
 		Use:     "show FEED",
 		Short:   "Show a feed's positions, the slices left to read, and its last runs",
 		Example: "  trawl feed show wiz-prod/audit",
-		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := a.load(config.WithoutSecrets)
 			if err != nil {

@@ -43,7 +43,6 @@ func (a *app) importCommand() *cobra.Command {
 			"has read to its end, are therefore left out and counted.",
 		Example: "  trawl import wiz-prod/audit audit-export.csv\n" +
 			"  zcat export-*.json.gz | trawl import wiz-prod/audit -",
-		Args: cobra.MinimumNArgs(2),
 	}
 	cmd.Flags().StringVar(&format, "format", "auto", "auto, json or csv")
 	cmd.Flags().StringVar(&most, "max-record", "16MiB", "largest record that is read")

@@ -168,9 +168,14 @@ func (a *app) command() *cobra.Command {
 }
 
 // markMisuse makes wrong arguments, and flags that are missing or contradict
-// each other, exit with the status of misuse.
+// each other, exit with the status of misuse. Which arguments a verb takes is
+// what its usage line says.
 func markMisuse(cmd *cobra.Command) {
-	if args := cmd.Args; args != nil {
+	args := cmd.Args
+	if args == nil && !cmd.HasSubCommands() {
+		args = argumentsOf(cmd.Use)
+	}
+	if args != nil {
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
 			if err := cmp.Or(args(cmd, given), cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
 				return misuse(fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath()))
@@ -180,6 +185,36 @@ func markMisuse(cmd *cobra.Command) {
 	}
 	for _, c := range cmd.Commands() {
 		markMisuse(c)
+	}
+}
+
+// argumentsOf checks arguments against a usage line: NAME is one, A | B either,
+// NAME... one or more, and what stands in brackets may be left out.
+func argumentsOf(use string) cobra.PositionalArgs {
+	var needed []string
+	most := 0 // -1: any number
+	for _, word := range strings.Fields(strings.ReplaceAll(use, " | ", "|"))[1:] {
+		if strings.HasPrefix(word, "-") {
+			break
+		}
+		name := strings.Trim(word, "[].")
+		if !strings.HasPrefix(word, "[") {
+			needed = append(needed, strings.ReplaceAll(name, "|", " or "))
+		}
+		if most++; strings.Contains(word, "...") {
+			most = -1
+		}
+	}
+	return func(_ *cobra.Command, given []string) error {
+		switch {
+		case len(given) < len(needed):
+			return fmt.Errorf("missing: %s", strings.Join(needed[len(given):], " and "))
+		case most == 0 && len(given) > 0:
+			return fmt.Errorf("unexpected argument %q: it takes no arguments", given[0])
+		case most > 0 && len(given) > most:
+			return fmt.Errorf("unexpected argument %q after %q", given[most], given[most-1])
+		}
+		return nil
 	}
 }
 

@@ -30,7 +30,6 @@ func (a *app) matrixCommand() *cobra.Command {
 			"As html the matrix is one file, to read, send and print. As emm it is YAML in the format of the\n" +
 			"public matrix, in a folder given with --out, which `trawl emm validate` accepts.",
 		Example: "  trawl matrix\n  trawl matrix --product okta --event add_to_group\n  trawl matrix --format html > matrix.html\n  trawl matrix --format emm --out matrix && trawl emm validate matrix",
-		Args:    cobra.NoArgs,
 	}
 	load, _ := a.catalogDirFlag(cmd)
 	flags := cmd.Flags()

@@ -28,7 +28,6 @@ func (a *app) normalizeCommand() *cobra.Command {
 		Example: `  $ echo '{"id":"1","action":"Login","status":"SUCCESS","timestamp":"2025-02-06T13:39:25.3Z"}' |
       trawl normalize --source wiz/audit --original=false | jq -c .event
   {"action":"Login","category":["authentication"],"id":"1",...}`,
-		Args: cobra.NoArgs,
 	}
 	load, _ := a.catalogDirFlag(cmd)
 	cmd.Flags().StringVar(&source, "source", "", "`SOURCE` of the records, like wiz/audit")

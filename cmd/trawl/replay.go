@@ -32,7 +32,6 @@ func (a *app) replayCommand() *cobra.Command {
 			"  trawl replay --output archive --since 7d --dry-run   # only say how much that is\n" +
 			"  trawl replay --output archive                        # wait for the one that is under way\n" +
 			"  trawl replay --output archive --cancel",
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.load(config.WithoutSecrets)
 			if err != nil {

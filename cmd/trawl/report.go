@@ -75,7 +75,7 @@ func (f *reportFlags) add(cmd *cobra.Command, waits bool) {
 	cmd.Flags().StringVarP(&f.out, "out", "o", "", "`FILE` to write, - for the standard output (default the report's name, where there is no such file)")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Minute, "how long to wait for the file")
 	if waits {
-		cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "order it, and leave the file for `trawl wiz report download`")
+		cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "order it, and leave the file for trawl wiz report download")
 	}
 }
 
@@ -83,7 +83,6 @@ func (a *app) reportListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list CONNECTION",
 		Short: "List the reports that there are",
-		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.reporter(args[0])
 			if err != nil {
@@ -104,7 +103,6 @@ func (a *app) reportCreateCommand() *cobra.Command {
 		Use:     "create CONNECTION",
 		Short:   "Make a report, wait for its file and download it",
 		Example: "  trawl wiz report create wiz-prod --since 90d -o audit.csv\n  trawl import wiz-prod/audit audit.csv",
-		Args:    cobra.ExactArgs(1),
 	}
 	f.add(cmd, true)
 	cmd.Flags().StringVar(&kind, "kind", "audit", "what the report is of")
@@ -163,7 +161,6 @@ func (a *app) reportRerunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rerun CONNECTION ID",
 		Short: "Make the file of a report anew, wait for it and download it",
-		Args:  cobra.ExactArgs(2),
 	}
 	f.add(cmd, true)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -189,7 +186,6 @@ func (a *app) reportDownloadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "download CONNECTION ID",
 		Short: "Wait for the file of a report and download it",
-		Args:  cobra.ExactArgs(2),
 	}
 	f.add(cmd, false)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -31,7 +31,6 @@ func (a *app) runCommand() *cobra.Command {
 			"SIGINT or SIGTERM: then the page in hand is finished and what is delivered is acknowledged.\n" +
 			"It can be stopped at any moment, also with SIGKILL, and goes on where it was.",
 		Example: "  trawl run\n  trawl run --once   # bring every feed to the present, deliver, exit",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.load()
 			if err != nil {

@@ -25,7 +25,6 @@ func (a *app) statusCommand() *cobra.Command {
 			"late records, measured lateness) and each output (delivered, pending, dead letters). Works\n" +
 			"whether or not `trawl run` is running; without it, what is stored is shown.",
 		Example: "  trawl status\n  trawl status --watch\n  trawl status --format json",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := a.load(config.WithoutSecrets)
 			if err != nil {
