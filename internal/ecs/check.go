@@ -84,6 +84,22 @@ func isIPv4(text []byte) bool {
 	return dots == 3 && digits > 0
 }
 
+// addressIn reads an address that may have a port, or others behind it, as
+// those of proxies stand behind a client's: 198.51.100.7:443, [2001:db8::1]:443,
+// 198.51.100.7, 203.0.113.9.
+func addressIn(text []byte) (netip.Addr, bool) {
+	text, _, _ = bytes.Cut(text, []byte(","))
+	text = bytes.TrimSpace(text)
+	if addr, ok := parseIP(text); ok || len(text) > 53 {
+		return addr, ok
+	}
+	if bytes.HasPrefix(text, []byte("[")) && bytes.HasSuffix(text, []byte("]")) {
+		return parseIP(text[1 : len(text)-1])
+	}
+	port, err := netip.ParseAddrPort(string(text))
+	return port.Addr().Unmap(), err == nil && port.Addr().Zone() == ""
+}
+
 // parseIP reads an address without a zone. One that maps IPv4 into IPv6 is IPv4.
 func parseIP(text []byte) (netip.Addr, bool) {
 	if len(text) > 45 {

@@ -343,7 +343,7 @@ func (st *state) convert(dst []byte, e *expr, text, raw []byte) ([]byte, bool) {
 		if isIPv4(text) {
 			return append(append(append(dst, '"'), text...), '"'), true
 		}
-		if addr, ok := parseIP(text); ok {
+		if addr, ok := addressIn(text); ok {
 			dst = append(dst, '"')
 			dst = addr.AppendTo(dst)
 			return append(dst, '"'), true
