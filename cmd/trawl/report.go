@@ -145,7 +145,7 @@ func (a *app) reportCreateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := r.finish(cmd.Context(), made, &f); err != nil || f.noWait {
+		if err := r.finish(cmd.Context(), made, report{}, &f); err != nil || f.noWait {
 			return err
 		}
 		if of.Source != "" && f.out != "-" && !a.quiet {
@@ -172,11 +172,15 @@ func (a *app) reportRerunCommand() *cobra.Command {
 			return err
 		}
 		defer r.close()
+		before, err := r.read(cmd.Context(), args[1])
+		if err != nil {
+			return err
+		}
 		made, err := r.order(cmd.Context(), "rerun of report", r.spec.Rerun, map[string]any{"id": args[1]})
 		if err != nil {
 			return err
 		}
-		return r.finish(cmd.Context(), made, &f)
+		return r.finish(cmd.Context(), made, before, &f)
 	}
 	return cmd
 }
@@ -201,7 +205,7 @@ func (a *app) reportDownloadCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return r.finish(cmd.Context(), found, &f)
+		return r.finish(cmd.Context(), found, report{}, &f)
 	}
 	return cmd
 }
@@ -217,6 +221,7 @@ type report struct {
 	Failure  string `json:"failure,omitempty"`
 
 	means string // done, failed, expired or nothing
+	run   string // id of the last run
 	url   string
 }
 
@@ -269,7 +274,7 @@ func (r *reporter) parse(raw []byte) (report, error) {
 	p := r.spec.Report
 	for path, into := range map[string]*string{
 		p.ID: &out.ID, p.Name: &out.Name, p.Type: &out.Type, p.State: &out.State, p.Progress: &out.Progress,
-		p.RunAt: &out.RunAt, p.Failure: &out.Failure, p.URL: &out.url,
+		p.Run: &out.run, p.RunAt: &out.RunAt, p.Failure: &out.Failure, p.URL: &out.url,
 	} {
 		at, err := jsonscan.ParsePath(path)
 		if err != nil {
@@ -342,23 +347,30 @@ func (r *reporter) read(ctx context.Context, id string) (report, error) {
 	return r.parse(answer[0])
 }
 
-// finish waits until a report's file is there, and downloads it.
-func (r *reporter) finish(ctx context.Context, one report, f *reportFlags) error {
+// finish waits until a report's file is there, and downloads it. A file, or a
+// failure, of the run before is none of this one: for a while after a rerun was
+// ordered an API may go on telling of that.
+func (r *reporter) finish(ctx context.Context, one, before report, f *reportFlags) error {
 	if f.noWait {
 		fmt.Fprintln(r.a.stdout, one.ID)
 		return nil
 	}
 	deadline := time.Now().Add(f.timeout)
-	for told := ""; one.means != "done" || one.url == ""; {
-		switch one.means {
-		case "failed":
+	for told := ""; ; {
+		old := one.run == before.run && one.RunAt == before.RunAt && before.run != ""
+		switch {
+		case old:
+			one.State, one.Progress = "", ""
+		case one.means == "done" && one.url != "":
+			return r.download(ctx, one, f)
+		case one.means == "failed":
 			return fmt.Errorf("report %s failed: %s", one.ID, cmp.Or(one.Failure, "the API does not say why"))
-		case "expired":
+		case one.means == "expired":
 			return fmt.Errorf("report %s: its file has expired; make it anew with `trawl wiz report rerun`", one.ID)
 		}
 		if state := strings.TrimSpace(one.State + " " + one.Progress); state != told {
 			told = state
-			r.tell("report %s: %s %%", one.ID, cmp.Or(state, "waiting"))
+			r.tell("report %s: %s %%", one.ID, state)
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("report %s was not ready within %s; go on waiting with `trawl wiz report download`", one.ID, f.timeout)
@@ -371,7 +383,6 @@ func (r *reporter) finish(ctx context.Context, one report, f *reportFlags) error
 			return err
 		}
 	}
-	return r.download(ctx, one, f)
 }
 
 // download writes a report's file. It appears whole, or not at all.

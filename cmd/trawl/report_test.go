@@ -23,6 +23,8 @@ type reportTenant struct {
 	mu      sync.Mutex
 	looks   int // until the report is ready
 	states  []string
+	run     int            // number of the last run
+	rerun   int            // looks after which a run that was ordered shows; 0: none was
 	input   map[string]any // of the last order
 	orders  int
 	name    string // of the report
@@ -31,7 +33,7 @@ type reportTenant struct {
 }
 
 func newReportTenant(t *testing.T) *reportTenant {
-	r := &reportTenant{t: t, states: []string{"QUEUED", "IN_PROGRESS", "COMPLETED"}}
+	r := &reportTenant{t: t, states: []string{"QUEUED", "IN_PROGRESS", "COMPLETED"}, run: 1}
 	r.server = httptest.NewServer(r)
 	t.Cleanup(r.server.Close)
 	return r
@@ -51,7 +53,7 @@ func (r *reportTenant) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
-		_, _ = io.WriteString(w, "ID,Timestamp,Action,Status\nreported-1,2026-01-02T03:04:05Z,Login,SUCCESS\n")
+		_, _ = io.WriteString(w, "ID,Timestamp,Action,Status\nreported-"+req.URL.Query().Get("run")+",2026-01-02T03:04:05Z,Login,SUCCESS\n")
 	case "/graphql":
 		var body struct {
 			Query     string
@@ -69,9 +71,9 @@ func (r *reportTenant) answer(query string, variables map[string]any) string {
 		state := r.states[min(r.looks, len(r.states)-1)]
 		url := "null"
 		if state == "COMPLETED" {
-			url = fmt.Sprintf("%q", r.server.URL+"/signed?signature=s3cret-signature")
+			url = fmt.Sprintf("\"%s/signed?signature=s3cret-signature&run=%d\"", r.server.URL, r.run)
 		}
-		return fmt.Sprintf(`{"id":"rep-1","name":%q,"type":{"id":"AUDIT_LOG"},"lastRun":{"status":%q,"progress":50,"failedReason":"too many rows","runAt":"2026-01-02T00:00:00Z","url":%s}}`, cmp.Or(r.name, "my report"), state, url)
+		return fmt.Sprintf(`{"id":"rep-1","name":%q,"type":{"id":"AUDIT_LOG"},"lastRun":{"id":"run-%d","status":%q,"progress":50,"failedReason":"too many rows","runAt":"2026-01-02T00:00:00Z","url":%s}}`, cmp.Or(r.name, "my report"), r.run, state, url)
 	}
 	switch {
 	case r.fail != "" && strings.Contains(query, "mutation"):
@@ -82,9 +84,16 @@ func (r *reportTenant) answer(query string, variables map[string]any) string {
 		return `{"data":{"createReport":{"report":` + report() + `}}}`
 	case strings.Contains(query, "rerunReport("):
 		r.orders++
+		r.rerun = 3
 		return `{"data":{"rerunReport":{"report":` + report() + `}}}`
 	case strings.Contains(query, "report(id"):
 		r.looks++
+		if r.rerun > 0 {
+			if r.rerun--; r.rerun == 0 {
+				r.run++
+				r.looks, r.states = 0, []string{"QUEUED", "IN_PROGRESS", "COMPLETED"}
+			}
+		}
 		if variables["id"] != "rep-1" {
 			return `{"data":{"report":null}}`
 		}
@@ -146,7 +155,9 @@ func TestReport(t *testing.T) {
 		says   string
 		orders int
 	}{
-		"rerun":                {args: []string{"rerun", "wiz-prod", "rep-1", "-o", "-"}, stdout: file, orders: 1},
+		"rerun":                {change: func(r *reportTenant) { r.states = []string{"COMPLETED"} }, args: []string{"rerun", "wiz-prod", "rep-1", "-o", "-"}, stdout: strings.ReplaceAll(file, "reported-1", "reported-2"), says: "IN_PROGRESS 50 %", orders: 1},
+		"rerun of a failure":   {change: func(r *reportTenant) { r.states = []string{"FAILED"} }, args: []string{"rerun", "wiz-prod", "rep-1", "-o", "-"}, stdout: strings.ReplaceAll(file, "reported-1", "reported-2"), orders: 1},
+		"rerun of none":        {args: []string{"rerun", "wiz-prod", "rep-2"}, status: 1, says: "report rep-2: there is none of this id"},
 		"download":             {args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, stdout: file},
 		"not waiting":          {args: []string{"create", "wiz-prod", "--no-wait"}, stdout: "rep-1\n", orders: 1},
 		"list":                 {args: []string{"list", "wiz-prod"}, stdout: "ID     TYPE       STATE   LAST RUN              NAME\nrep-1  AUDIT_LOG  QUEUED  2026-01-02T00:00:00Z  my report\n"},
@@ -155,7 +166,7 @@ func TestReport(t *testing.T) {
 		"address expired":      {change: func(r *reportTenant) { r.expired = true }, args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, status: 1, says: "HTTP 403 from 127.0.0.1"},
 		"no such report":       {args: []string{"download", "wiz-prod", "rep-2"}, status: 1, says: "report rep-2: there is none of this id"},
 		"refused":              {change: func(r *reportTenant) { r.fail = "access denied, at least one permission is missing" }, args: []string{"create", "wiz-prod"}, status: 1, says: "create:reports"},
-		"never ready":          {change: func(r *reportTenant) { r.states = []string{"QUEUED"} }, args: []string{"rerun", "wiz-prod", "rep-1", "--timeout", "20ms"}, status: 1, says: "was not ready within 20ms", orders: 1},
+		"never ready":          {change: func(r *reportTenant) { r.states = []string{"QUEUED"} }, args: []string{"download", "wiz-prod", "rep-1", "--timeout", "20ms"}, status: 1, says: "was not ready within 20ms"},
 		"ordered once only":    {change: func(r *reportTenant) { r.fail = "internal error" }, args: []string{"create", "wiz-prod"}, status: 1, says: "before you try again, see with `trawl wiz report list`"},
 		"another kind":         {args: []string{"create", "wiz-prod", "--kind", "cats"}, status: 2, says: `--kind is "cats"; there can be reports of: audit`},
 		"another form":         {args: []string{"create", "wiz-prod", "--as", "pdf"}, status: 2, says: `--as is "pdf"; it can be csv or json`},

@@ -32,7 +32,7 @@ func checkReports(top place, p *Product) {
 	at := top.at("report")
 	for key, path := range map[string]string{
 		"id": r.Report.ID, "name": r.Report.Name, "type": r.Report.Type, "state": r.Report.State,
-		"progress": r.Report.Progress, "failure": r.Report.Failure, "run_at": r.Report.RunAt, "url": r.Report.URL,
+		"progress": r.Report.Progress, "failure": r.Report.Failure, "run": r.Report.Run, "run_at": r.Report.RunAt, "url": r.Report.URL,
 	} {
 		at.at(key).jsonPath(path)
 	}

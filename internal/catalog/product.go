@@ -61,6 +61,7 @@ type ReportPaths struct {
 	ID       string `yaml:"id"`
 	Name     string `yaml:"name"`
 	Type     string `yaml:"type"`
+	Run      string `yaml:"run"`      // id of the last run, to tell it from the one before
 	State    string `yaml:"state"`    // of the last run
 	Progress string `yaml:"progress"` // of it, in percent
 	Failure  string `yaml:"failure"`  // why it failed
