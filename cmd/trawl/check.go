@@ -120,6 +120,9 @@ func checked(cfg *config.Config) checkResult {
 			}
 			if f.Push != nil {
 				feed.Push = "http://" + cfg.Listen + ingest.Path(&f)
+				if cfg.ListenTLS != nil {
+					feed.Push = "https://" + cfg.Listen + ingest.Path(&f)
+				}
 			}
 			if f.Snapshot > 0 {
 				feed.Snapshot = catalog.Duration(f.Snapshot).String()

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"runtime/debug"
 	"runtime/pprof"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -104,7 +102,7 @@ func (a *app) collect(ctx context.Context, cfg *config.Config, logger *slog.Logg
 	handler := http.NewServeMux()
 	handler.Handle("/", console.Handler(e))
 	handler.Handle("/ingest/", ingest.Handler(cfg.Connections, e, logger))
-	stopServing, err := serve(cfg.Listen, handler, logger)
+	stopServing, err := serve(cfg.Listen, cfg.ListenTLS, handler, logger)
 	if err != nil {
 		return err
 	}
@@ -146,35 +144,6 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 	}
 	fmt.Fprintf(a.stderr, "%s: %d records%s in all, %d documents delivered now\n", feeds, received, vanished, documents)
 	return nil
-}
-
-// serve answers monitoring on address until stop is called; an empty address
-// is no address.
-func serve(address string, handler http.Handler, logger *slog.Logger) (stop func(), err error) {
-	if address == "" {
-		return func() {}, nil
-	}
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s (`listen` in the configuration): %w", address, err)
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("monitoring address failed", "address", address, "error", err)
-		}
-	}()
-	logger.Info("monitoring", "address", "http://"+listener.Addr().String())
-	return func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
-		defer cancel()
-		if server.Shutdown(ctx) != nil {
-			_ = server.Close()
-		}
-		<-done
-	}, nil
 }
 
 // collectEarlier makes the collector of garbage begin a little earlier than

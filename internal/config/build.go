@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"maps"
@@ -42,6 +43,9 @@ func (b *builder) build(top place) {
 	}
 	if _, port, err := net.SplitHostPort(f.Listen); f.Listen != "" && (err != nil || !isPort(port)) {
 		top.at("listen").Mistake("must be host:port, as in 127.0.0.1:8686, or \"\" for none")
+	}
+	if t := b.config.ListenTLS; t != nil {
+		b.listenTLS(top.at("listen_tls"), t)
 	}
 	if f.Log.MaxBytes < 1<<20 {
 		top.at("log", "max_bytes").Mistake("must be at least 1MiB")
@@ -153,6 +157,25 @@ func (b *builder) connection(at place, name string, f connectionFile) Connection
 		c.Feeds = append(c.Feeds, b.feed(at, name, source, f.Sources[id]))
 	}
 	return c
+}
+
+// listenTLS checks a certificate, unless this process does not serve with it.
+func (b *builder) listenTLS(at place, t *TLS) {
+	if b.file.Listen == "" {
+		at.Mistake("has no effect without an address; set listen, or leave it out")
+	}
+	for key, path := range map[string]string{"cert_file": t.CertFile, "key_file": t.KeyFile} {
+		if path == "" {
+			at.at(key).Mistake("is missing; name a file in PEM form")
+			return
+		}
+	}
+	if b.withoutSecrets {
+		return
+	}
+	if _, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile); err != nil {
+		at.Mistake("no certificate with its key: %v", err)
+	}
 }
 
 func (b *builder) http(at place, h HTTP) {

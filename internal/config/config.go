@@ -19,6 +19,7 @@ type Config struct {
 	Path        string // of the file
 	DataDir     string // state, log, lake
 	Listen      string // host:port of the console, metrics and health; "" for none
+	ListenTLS   *TLS   // nil: without
 	CatalogDir  string // the user's own catalogue; "" for none
 	Log         Log
 	Connections []Connection // by name
@@ -26,6 +27,10 @@ type Config struct {
 	Catalogue   *catalog.Catalogue
 	Warnings    Mistakes // what is not wrong, but probably not meant
 }
+
+// TLS is how an address is served with it. The files are in PEM form and may
+// change at any time.
+type TLS struct{ CertFile, KeyFile string }
 
 // Log is where pages are kept.
 type Log struct {

@@ -16,10 +16,16 @@ import (
 type file struct {
 	DataDir     string                    `yaml:"data_dir,omitempty"`    // state, log, lake; created with mode 0700
 	Listen      string                    `yaml:"listen,omitempty"`      // host:port of /healthz, /readyz, /metrics and the console; "" for none
+	ListenTLS   *listenTLSFile            `yaml:"listen_tls,omitempty"`  // TLS on that address; absent: none
 	CatalogDir  string                    `yaml:"catalog_dir,omitempty"` // a folder with product folders of your own
 	Log         logFile                   `yaml:"log,omitempty"`         // where pages are kept
 	Connections map[string]connectionFile `yaml:"connections"`           // accounts to collect from, by a name of your choice
 	Outputs     map[string]outputFile     `yaml:"outputs"`               // where to deliver, by a name of your choice
+}
+
+type listenTLSFile struct {
+	CertFile string `yaml:"cert_file"` // certificate and those between it and the root, as PEM; read again when it changes
+	KeyFile  string `yaml:"key_file"`  // its private key, as PEM
 }
 
 type logFile struct {

@@ -82,6 +82,9 @@ func parse(path string, text []byte, cat func(dir string) (*catalog.Catalogue, e
 		Path: path, DataDir: in.path(f.DataDir), Listen: f.Listen, CatalogDir: in.path(f.CatalogDir),
 		Log: Log{URL: f.Log.URL, MaxBytes: int64(f.Log.MaxBytes), MaxAge: f.Log.MaxAge.Std()},
 	}
+	if t := f.ListenTLS; t != nil {
+		b.config.ListenTLS = &TLS{CertFile: in.path(t.CertFile), KeyFile: in.path(t.KeyFile)}
+	}
 	catalogue, err := cat(b.config.CatalogDir)
 	var mistakes Mistakes
 	if err != nil && !errors.As(err, &mistakes) {

@@ -26,6 +26,9 @@ func (b *builder) warn(top place) {
 		for _, feed := range c.Feeds {
 			if feed.Push != nil {
 				warnPush(at.at("sources", feed.Source.ID), &feed, f.Sources[feed.Source.ID])
+				if b.config.ListenTLS == nil && !onlyHere(b.config.Listen) {
+					at.at("sources", feed.Source.ID, "push").Mistake("what is sent, with its credential, can be read by everybody on the way; set listen_tls, or listen on 127.0.0.1 behind a reverse proxy with TLS")
+				}
 			}
 			if !feed.Pull {
 				continue
@@ -98,11 +101,18 @@ func (b *builder) warnSettings(at place, c *Connection, values map[string]settin
 // plainHTTP tells whether an address is that of another machine, without TLS.
 func plainHTTP(address string) bool {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "http" {
-		return false
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
+	return err == nil && u.Scheme == "http" && !loopback(u.Hostname())
+}
+
+// onlyHere tells whether an address to listen on is none that other machines reach.
+func onlyHere(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	return err == nil && loopback(host)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // addressSettings divides the settings that are there for the address of the
