@@ -319,6 +319,8 @@ func pageWay(p catalog.Paging) string {
 		return ", the next by the URL at " + p.NextURL
 	case p.Offset:
 		return ", the next by how many there were"
+	case p.FirstPage != nil:
+		return ", the next by its number"
 	case p.Cursor != "":
 		return ", the next by the cursor at " + p.Cursor
 	}

@@ -68,6 +68,10 @@ func TestAuth(t *testing.T) {
 		"condition":   {"\n  - {if: {hots: x}, type: token, token: a}\n", `auth.0.if.hots: nothing is called hots; did you mean "host"?`},
 		"no token":    {"\n  - {type: token}\n", "auth.0.token: token needs it; add it"},
 		"scheme":      {"\n  - {type: token, token: a, scheme: Bearer of}\n", "auth.0.scheme: must be one word, as in Bearer"},
+		"key":         {"\n  - {type: token, token: a, header: X-Api-Key}\n", ""},
+		"bad header":  {"\n  - {type: token, token: a, header: \"X Y\"}\n", `auth.0.header: "X Y" is not the name of a header`},
+		"basic":       {"\n  - {type: basic, username: \"${client}\", password: \"${secret}\"}\n", ""},
+		"no username": {"\n  - {type: basic, password: \"${secret}\", token: a}\n", "auth.0.username: basic needs it; add it\nauth.0.token: does not go with basic; take it out"},
 		"of the other": {"\n  - {type: token, token: a, token_url: b, params: {c: d}, jwt: {key: k, claims: {}}}\n",
 			"auth.0.token_url: does not go with token; take it out\nauth.0.params: goes with oauth2 only; take it out\nauth.0.jwt: goes with oauth2 only; take it out"},
 		"of the one":    {"\n  - {type: oauth2, token_url: a, client_id: b, client_secret: c, token: d}\n", "auth.0.token: does not go with oauth2; take it out"},
@@ -124,12 +128,15 @@ func TestPaging(t *testing.T) {
 		"next_url":      {paging: "  next_url: links.next\n  end_values: [\"null\"]\n"},
 		"link":          {paging: "  link: next\n"},
 		"offset":        {paging: "  offset: true\n", change: []string{"after: ${cursor}", "skip: ${offset}"}},
+		"pages":         {paging: "  first_page: 1\n", change: []string{"after: ${cursor}", "page: ${page}"}},
+		"pages below 0": {paging: "  first_page: -1\n", want: "paging.first_page: must be at least 0"},
+		"pages' end":    {paging: "  first_page: 0\n  end: no_cursor\n", want: "paging.end: counting never ends by itself;"},
 		"empty":         {paging: "  cursor: next\n  end: empty\n  end_values: ['0']\n"},
 		"two ways":      {paging: "  cursor: next\n  link: next\n", want: "paging.link: there is one way from page to page, and cursor is one; take out one of the two"},
-		"end of what":   {paging: "  end: empty\n", want: "paging.end: goes with cursor, next_url, link or offset; take it out"},
+		"end of what":   {paging: "  end: empty\n", want: "paging.end: goes with cursor, next_url, link, offset or first_page; take it out"},
 		"end word":      {paging: "  cursor: next\n  end: nothing\n", want: `paging.end: "nothing" is not known here; known: empty, no_cursor`},
-		"offset's end":  {paging: "  offset: true\n  end: no_cursor\n", want: "paging.end: an offset never ends by itself; take it out, and add more or total if the API has them"},
-		"more of what":  {paging: "  more: x\n", want: "paging.more: needs cursor, which says where the next page begins, or next_url, link or offset"},
+		"offset's end":  {paging: "  offset: true\n  end: no_cursor\n", want: "paging.end: counting never ends by itself; take it out, and add more or total if the API has them"},
+		"more of what":  {paging: "  more: x\n", want: "paging.more: needs cursor, which says where the next page begins, or next_url, link, offset or first_page"},
 		"post":          {paging: "  link: next\n", change: []string{"method: GET", post}, want: "paging.link: the URL of a page is asked for with GET, so the request's method has to be GET"},
 		"bad path":      {paging: "  next_url: a..b\n", want: `paging.next_url: path "a..b": a name is missing at character 3`},
 		"whole answer":  {paging: cursor, change: []string{"records: data.items", "records: ."}},
@@ -189,5 +196,25 @@ func TestSignIn(t *testing.T) {
 	}
 	if auth, err := p.SignIn(func(string) (string, bool) { return "", false }); err == nil {
 		t.Errorf("%+v without any setting", auth)
+	}
+}
+
+// TestBody changes what is sent.
+func TestBody(t *testing.T) {
+	t.Parallel()
+	const header, body = "request:\n", "request:\n  json: {range: {from: \"${since}\"}, size: \"${page_size}\"}\n"
+	for name, test := range map[string]struct {
+		change []string
+		want   string
+	}{
+		"json":           {[]string{header, body, "method: GET", "method: POST"}, ""},
+		"json in a GET":  {[]string{header, body}, "request.method: a body is sent with POST"},
+		"filter of json": {[]string{header, body + "  filter: range\n", "method: GET", "method: POST", "  filter: query\n", ""}, ""},
+		"filter of what": {[]string{header, body + "  filter: where\n", "method: GET", "method: POST", "  filter: query\n", ""}, "request.filter: must be query, or a member of json; add where: {} there"},
+		"unknown name":   {[]string{header, "request:\n  json: {a: [\"${sicne}\"]}\n", "method: GET", "method: POST"}, `request.json.a.0: nothing is called ${sicne}; did you mean "since"?`},
+	} {
+		if _, got := mistakesOf(t, "events.yaml", test.change...); got != test.want {
+			t.Errorf("%s: mistakes are\n%s\nwant\n%s", name, got, test.want)
+		}
 	}
 }

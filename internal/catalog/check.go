@@ -20,17 +20,17 @@ func (p place) at(path ...string) place { return place{p.At(path...)} }
 // The words that the format knows.
 var (
 	settingTypes = []string{"string", "duration", "url", "map"}
-	authTypes    = []string{"oauth2", "token"}
+	authTypes    = []string{"oauth2", "token", "basic"}
 	algorithms   = []string{"RS256", "RS384", "RS512"}
 	ends         = []string{"no_cursor", "empty"}
 	ruleClasses  = []string{"retry", "throttle", "auth", "forbidden", "permanent"}
 	classes      = append(slices.Clone(ruleClasses), "partial", "too_large")
 	kinds        = []string{"log", "state"}
 	methods      = []string{"GET", "POST"}
-	pageNames    = []string{"since", "until", "cursor", "offset", "page_size", "time_field"} // what a request may also use in ${}
-	timeNames    = []string{"since", "until", "time_field"}                                  // of them, those that say a stretch of time
-	streamNames  = []string{"since", "cursor", "page_size"}                                  // what a stream's request may
-	nestedNames  = []string{"id", "cursor", "page_size"}                                     // and one for a list within a record
+	pageNames    = []string{"since", "until", "cursor", "offset", "page", "page_size", "time_field"} // what a request may also use in ${}
+	timeNames    = []string{"since", "until", "time_field"}                                          // of them, those that say a stretch of time
+	streamNames  = []string{"since", "cursor", "page_size"}                                          // what a stream's request may
+	nestedNames  = []string{"id", "cursor", "page_size"}                                             // and one for a list within a record
 )
 
 func checkProduct(doc *strictyaml.Document, folder string, p *Product) {

@@ -22,15 +22,25 @@ func checkAuth(at place, p *Product, i int) {
 		"token_url": a.TokenURL, "client_id": a.ClientID, "client_secret": a.ClientSecret, "rotates": a.Rotates,
 		"extra_params": a.ExtraParams, "extra_headers": a.ExtraHeaders, "refresh_margin": a.RefreshMargin,
 	}
-	token := map[string]string{"token": a.Token, "scheme": a.Scheme}
+	token := map[string]string{"token": a.Token, "header": a.Header, "scheme": a.Scheme}
+	basic := map[string]string{"username": a.Username, "password": a.Password}
 	switch a.Type {
 	case "oauth2":
 		at.only(a.Type, token)
+		at.only(a.Type, basic)
 		at.needs(a.Type, oauth2, "token_url")
 		checkGrant(at, a, oauth2)
 	case "token":
 		at.only(a.Type, oauth2)
+		at.only(a.Type, basic)
 		at.needs(a.Type, token, "token")
+		at.at("header").isHeader(a.Header)
+	case "basic":
+		at.only(a.Type, oauth2)
+		at.only(a.Type, token)
+		at.needs(a.Type, basic, "username")
+	}
+	if a.Type != "oauth2" {
 		if len(a.Params) > 0 {
 			at.at("params").Mistake("goes with oauth2 only; take it out")
 		}
@@ -38,7 +48,7 @@ func checkAuth(at place, p *Product, i int) {
 			at.at("jwt").Mistake("goes with oauth2 only; take it out")
 		}
 	}
-	for key, value := range map[string]string{"token_url": a.TokenURL, "client_id": a.ClientID, "client_secret": a.ClientSecret, "token": a.Token, "refresh_margin": a.RefreshMargin} {
+	for key, value := range map[string]string{"token_url": a.TokenURL, "client_id": a.ClientID, "client_secret": a.ClientSecret, "token": a.Token, "refresh_margin": a.RefreshMargin, "username": a.Username, "password": a.Password} {
 		at.at(key).text(value, names)
 	}
 	if strings.ContainsAny(a.Scheme, " \t$") {

@@ -63,9 +63,14 @@ func checkRequest(at place, r Request, names []string) {
 		at.at("query", key).text(key, names)
 		at.at("query", key).text(value, names)
 	}
+	if r.JSON != nil {
+		checkBody(at, r, names)
+	}
 	if r.GraphQL == nil {
-		if r.Filter != "" && r.Filter != "query" {
-			at.at("filter").Mistake("must be query where there is no graphql")
+		if _, member := r.JSON[r.Filter]; r.JSON != nil && r.Filter != "" && r.Filter != "query" && !member {
+			at.at("filter").Mistake("must be query, or a member of json; add %s: {} there", r.Filter)
+		} else if r.JSON == nil && r.Filter != "" && r.Filter != "query" {
+			at.at("filter").Mistake("must be query where there is no graphql or json")
 		}
 		return
 	}
@@ -93,6 +98,17 @@ func checkRequest(at place, r Request, names []string) {
 	if declared, _ := regexp.MatchString(`\$`+regexp.QuoteMeta(r.Filter)+`\s*:`, r.GraphQL.Query); !declared {
 		at.at("filter").Mistake("the query has no variable $%s", r.Filter)
 	}
+}
+
+// checkBody checks a body that is JSON and not GraphQL.
+func checkBody(at place, r Request, names []string) {
+	if r.GraphQL != nil {
+		at.at("json").Mistake("a request has one body, and graphql is one; take out one of the two")
+	}
+	if r.Method == "GET" {
+		at.at("method").Mistake("a body is sent with POST")
+	}
+	at.at("json").values(r.JSON, names)
 }
 
 // operationForm finds the names of a query's operations.
@@ -134,7 +150,7 @@ func checkPaging(at place, s *Source) {
 	for _, way := range []struct {
 		key string
 		set bool
-	}{{"cursor", p.Cursor != ""}, {"next_url", p.NextURL != ""}, {"link", p.Link != ""}, {"offset", p.Offset}} {
+	}{{"cursor", p.Cursor != ""}, {"next_url", p.NextURL != ""}, {"link", p.Link != ""}, {"offset", p.Offset}, {"first_page", p.FirstPage != nil}} {
 		if way.set {
 			ways = append(ways, way.key)
 		}
@@ -143,15 +159,18 @@ func checkPaging(at place, s *Source) {
 		at.at(ways[1]).Mistake("there is one way from page to page, and %s is one; take out one of the two", ways[0])
 	}
 	if p.More != "" && len(ways) == 0 {
-		at.at("more").Mistake("needs cursor, which says where the next page begins, or next_url, link or offset")
+		at.at("more").Mistake("needs cursor, which says where the next page begins, or next_url, link, offset or first_page")
 	}
 	if p.End != "" && len(ways) == 0 {
-		at.at("end").Mistake("goes with cursor, next_url, link or offset; take it out")
+		at.at("end").Mistake("goes with cursor, next_url, link, offset or first_page; take it out")
 	}
-	if p.End == "no_cursor" && p.Offset {
-		at.at("end").Mistake("an offset never ends by itself; take it out, and add more or total if the API has them")
+	if p.End == "no_cursor" && (p.Offset || p.FirstPage != nil) {
+		at.at("end").Mistake("counting never ends by itself; take it out, and add more or total if the API has them")
 	}
-	if (p.NextURL != "" || p.Link != "") && (s.Request.Method != "GET" || s.Request.GraphQL != nil) {
+	if p.FirstPage != nil && *p.FirstPage < 0 {
+		at.at("first_page").Mistake("must be at least 0")
+	}
+	if (p.NextURL != "" || p.Link != "") && (s.Request.Method != "GET" || s.Request.GraphQL != nil || s.Request.JSON != nil) {
 		at.at(ways[0]).Mistake("the URL of a page is asked for with GET, so the request's method has to be GET")
 	}
 }

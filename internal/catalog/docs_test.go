@@ -33,7 +33,7 @@ Where a value stands in JSON is written as a path: ` + "`a.b`" + ` a member of a
 
 ## Names
 
-A text may hold ` + "`${name}`" + `: a setting of the connection, one of the product's derived names, and in requests also ` + "`since`, `until`, `cursor`, `offset`, `page_size` and `time_field`" + `. An entry of a map that is one such name and nothing else is left out where the name has no value, as ` + "`${cursor}`" + ` has none on the first page.
+A text may hold ` + "`${name}`" + `: a setting of the connection, one of the product's derived names, and in requests also ` + "`since`, `until`, `cursor`, `offset`, `page`, `page_size` and `time_field`" + `. An entry of a map that is one such name and nothing else is left out where the name has no value, as ` + "`${cursor}`" + ` has none on the first page.
 
 ## Conditions
 
@@ -171,6 +171,8 @@ func plural(of reflect.Type, form string) string {
 	switch {
 	case of.Kind() == reflect.Struct:
 		return form
+	case of.Kind() == reflect.Interface:
+		return "values"
 	case form == "":
 		return "texts"
 	}

@@ -105,7 +105,7 @@ type Case struct {
 // what is sent is the token that the settings hold.
 type Auth struct {
 	If            map[string]string `yaml:"if,omitempty"`             // as of Case; none always holds
-	Type          string            `yaml:"type"`                     // oauth2 or token
+	Type          string            `yaml:"type"`                     // oauth2, token or basic
 	TokenURL      string            `yaml:"token_url,omitempty"`      // oauth2: where the form is posted to
 	ClientID      string            `yaml:"client_id,omitempty"`      // oauth2: in the form, unless it is left out
 	ClientSecret  string            `yaml:"client_secret,omitempty"`  // oauth2: in the form, unless it is left out
@@ -116,7 +116,10 @@ type Auth struct {
 	ExtraHeaders  string            `yaml:"extra_headers,omitempty"`  // oauth2: the setting (a map) whose entries are added to the headers of the form's request
 	RefreshMargin string            `yaml:"refresh_margin,omitempty"` // oauth2: how long before its end an access token is replaced
 	Token         string            `yaml:"token,omitempty"`          // token: the token itself
-	Scheme        string            `yaml:"scheme,omitempty"`         // token: the word before it in the header Authorization; Bearer where it is left out
+	Header        string            `yaml:"header,omitempty"`         // token: the header that it stands in; Authorization where it is left out
+	Scheme        string            `yaml:"scheme,omitempty"`         // token: the word before it; where it is left out, Bearer in Authorization, none in another header
+	Username      string            `yaml:"username,omitempty"`       // basic: HTTP Basic (RFC 7617) is the header Authorization
+	Password      string            `yaml:"password,omitempty"`       // basic: may be empty, where a key is the username
 }
 
 // JWT is an assertion that is signed with a private key (RFC 7523), by which a
@@ -200,8 +203,8 @@ type Source struct {
 func (s *Source) FullName() string { return s.Product.ID + "/" + s.ID }
 
 // Request is what is sent for a page. Strings and keys may hold ${name}: a
-// setting, a derived name, or one of since, until, cursor, offset, page_size
-// and time_field. An entry whose whole value is one name without a value is
+// setting, a derived name, or one of since, until, cursor, offset, page,
+// page_size and time_field. An entry whose whole value is one name without a value is
 // left out, with the objects that this leaves empty kept.
 type Request struct {
 	Method  string            `yaml:"method"`
@@ -209,7 +212,8 @@ type Request struct {
 	Headers map[string]string `yaml:"headers,omitempty"` //
 	Query   map[string]string `yaml:"query,omitempty"`   // of the URL
 	GraphQL *GraphQL          `yaml:"graphql,omitempty"` // the body, for GraphQL APIs
-	Filter  string            `yaml:"filter,omitempty"`  // the variable (or "query") that a user's filter is merged into
+	JSON    map[string]any    `yaml:"json,omitempty"`    // the body, for other APIs that take JSON
+	Filter  string            `yaml:"filter,omitempty"`  // what a user's filter is merged into: the query of the URL ("query"), a variable, or a member of json
 }
 
 // GraphQL is a query and its variables.
@@ -231,8 +235,11 @@ type Stream struct {
 }
 
 // Paging says how the pages of a slice follow each other: by a cursor, by the
-// URL of the next page (next_url or link), or by the number of records so far
-// (offset). A URL is followed on the API's own address only.
+// URL of the next page (next_url or link), by the number of records so far
+// (offset), or by that of the page (first_page). A URL is followed on the API's
+// own address only. Where pages are counted and the answers have neither more
+// nor, with offset, total, the page after the last is asked for too, and is
+// known by having no records.
 type Paging struct {
 	Size      int      `yaml:"size"`                 // records a page, unless the feed sets page_size
 	MaxSize   int      `yaml:"max_size"`             //
@@ -240,6 +247,7 @@ type Paging struct {
 	NextURL   string   `yaml:"next_url,omitempty"`   // where the URL of the next page stands, which is asked for as it is
 	Link      string   `yaml:"link,omitempty"`       // the relation by which the answer's Link header gives the URL of the next page: next
 	Offset    bool     `yaml:"offset,omitempty"`     // the next page is asked for by ${offset}, how many records of the slice have come so far
+	FirstPage *int     `yaml:"first_page,omitempty"` // the next page is asked for by ${page}, its number; this is the number of the first
 	EndValues []string `yaml:"end_values,omitempty"` // cursors or URLs that mean that there is no next page, beside null and an empty text
 	End       string   `yaml:"end,omitempty"`        // what the last page is known by: no_cursor, that it has none (so where this is left out); empty, that it has no records, or the cursor by which it was asked for
 	More      string   `yaml:"more,omitempty"`       // where a boolean says that there are more pages, which then counts instead of end

@@ -32,8 +32,8 @@ func TestSnapshot(t *testing.T) {
 		"besides":         {[]string{window, window + "snapshot: {every: 24h, field: created}\n"}, ""},
 		"only":            {[]string{window, "snapshot: {every: 6h}\n", times, "", header, ""}, ""},
 		"only, in slices": {[]string{window, "window: {layout: unix, slack: 1s}\nsnapshot: {every: 6h, field: created}\n"}, ""},
-		"only, by time": {[]string{window, "snapshot: {every: 6h}\n", header, ""}, "acme/events.yaml:13:27: request.query.${time_field}_from: nothing is called ${since}; known: api_url, cursor, host, offset, page_size, patience, place, token, zone\n" +
-			"acme/events.yaml:13:27: request.query.${time_field}_from: nothing is called ${time_field}; known: api_url, cursor, host, offset, page_size, patience, place, token, zone"},
+		"only, by time": {[]string{window, "snapshot: {every: 6h}\n", header, ""}, "acme/events.yaml:13:27: request.query.${time_field}_from: nothing is called ${since}; known: api_url, cursor, host, offset, page, page_size, patience, place, token, zone\n" +
+			"acme/events.yaml:13:27: request.query.${time_field}_from: nothing is called ${time_field}; known: api_url, cursor, host, offset, page, page_size, patience, place, token, zone"},
 		"without a layout":    {[]string{window, "snapshot: {every: 6h, field: created}\n"}, "acme/events.yaml:1:1: window.layout: is missing: it says how since and until are written; add it"},
 		"with an interval":    {[]string{window, "window: {layout: unix, slack: 1s, interval: 5m}\nsnapshot: {every: 6h, field: created}\n"}, "acme/events.yaml:27:45: window.interval: goes with fields: without them the source is only read whole, every 6h; take it out"},
 		"of a log":            {[]string{window, window + "snapshot: {every: 24h}\n", "kind: state", "kind: log"}, "acme/events.yaml:35:11: snapshot: records of a log do not vanish; take it out, or make the kind state"},

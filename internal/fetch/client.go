@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,8 +73,8 @@ func New(o Options) (*Client, error) {
 		o.UserAgent = "trawl"
 	}
 	for _, auth := range o.Product.Auth {
-		if auth.Type != authOAuth2 && auth.Type != authToken {
-			return fail(fmt.Errorf("auth type %q of product %s is neither %s nor %s", auth.Type, o.Product.ID, authOAuth2, authToken))
+		if known := []string{authOAuth2, authToken, authBasic}; !slices.Contains(known, auth.Type) {
+			return fail(fmt.Errorf("auth type %q of product %s is none of %s", auth.Type, o.Product.ID, strings.Join(known, ", ")))
 		}
 	}
 	transport, err := newTransport(o.HTTP)

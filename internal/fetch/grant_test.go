@@ -324,22 +324,49 @@ func TestBadKeys(t *testing.T) {
 	}
 }
 
-// TestTokenScheme: the word before a token is the product's.
-func TestTokenScheme(t *testing.T) {
+// TestCredentials: which header holds the credential, and how it is written,
+// are the product's; and that no text shows it.
+func TestCredentials(t *testing.T) {
 	t.Parallel()
-	for scheme, want := range map[string]string{"": "Bearer tok", "SSWS": "SSWS tok"} {
-		a := &api{page: func(int, *http.Request, string) (*http.Response, error) { return respond(200, `{"entries":[]}`), nil }}
+	for _, test := range []struct {
+		auth         catalog.Auth
+		header, want string
+	}{
+		{catalog.Auth{Type: authToken, Token: "${token}"}, "Authorization", "Bearer tok-0123"},
+		{catalog.Auth{Type: authToken, Token: "${token}", Scheme: "SSWS"}, "Authorization", "SSWS tok-0123"},
+		{catalog.Auth{Type: authToken, Token: "${token}", Header: "X-Api-Key"}, "X-Api-Key", "tok-0123"},
+		{catalog.Auth{Type: authToken, Token: "${token}", Header: "X-Api-Key", Scheme: "Key"}, "X-Api-Key", "Key tok-0123"},
+		{catalog.Auth{Type: authBasic, Username: "${tenant}", Password: "${token}"}, "Authorization", "Basic YWNtZTp0b2stMDEyMw=="},
+		{catalog.Auth{Type: authBasic, Username: "${token}", Password: "${org}"}, "Authorization", "Basic dG9rLTAxMjM6"},
+	} {
+		a := &api{page: func(_ int, r *http.Request, _ string) (*http.Response, error) {
+			return respond(400, `{"message":"refused: `+r.Header.Get(test.header)+` tok-0123"}`), nil
+		}}
 		var o Options
 		c := client(t, a, func(of *Options) {
-			restOptions(map[string]any{"tenant": "acme", "token": "tok"})(of)
-			of.Product.Auth[0].Scheme = scheme
+			restOptions(map[string]any{"tenant": "acme", "token": "tok-0123"})(of)
+			of.Product.Auth[0] = test.auth
 			o = *of
 		})
-		if _, err := c.Page(t.Context(), eventsPage(&o)); err != nil {
-			t.Fatal(err)
+		_, err := c.Page(t.Context(), eventsPage(&o))
+		if err == nil {
+			t.Fatal("no error")
 		}
-		if got := a.requests[0].Header.Get("Authorization"); got != want {
-			t.Errorf("%q, want %q", got, want)
+		check(t, []string{"tok-0123", "YWNtZTp0b2stMDEyMw", "dG9rLTAxMjM6"}, err.Error())
+		if got := a.requests[0].Header; got.Get(test.header) != test.want || test.header != "Authorization" && got.Get("Authorization") != "" {
+			t.Errorf("%v, want %q in %s", got, test.want, test.header)
+		}
+	}
+	for name, auth := range map[string]catalog.Auth{
+		"org has no value":            {Type: authBasic, Username: "${org}", Password: "${token}"},
+		"the username has a colon in": {Type: authBasic, Username: "a:b", Password: "${token}"},
+	} {
+		c := client(t, &api{}, func(of *Options) {
+			restOptions(map[string]any{"tenant": "acme", "token": "tok-0123", "org": ""})(of)
+			of.Product.Auth[0] = auth
+		})
+		if err := c.SignIn(t.Context()); failure(t, err).Class != Auth || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -36,6 +36,8 @@ func (p *plan) follow(page *Page, a answer, found [][]byte, r *Request) error {
 		page.More = page.Moved && some
 	case paging.Offset:
 		page.More = some && (paging.End == endEmpty || page.Total < 0 || offset(page.Cursor) < page.Total)
+	case paging.FirstPage != nil:
+		page.More = some
 	case paging.End == endEmpty:
 		// Without a cursor there is no telling what comes after these records.
 		page.More = some && (page.Moved || !stated)
@@ -69,6 +71,8 @@ func (p *plan) cursor(page *Page, a answer, found [][]byte, r *Request) (cursor 
 	switch {
 	case paging.Offset:
 		return jsontext.Value(strconv.Itoa(offset(r.Cursor) + len(page.Records))), true, nil
+	case paging.FirstPage != nil:
+		return jsontext.Value(strconv.Itoa(pageNumber(r.Cursor, *paging.FirstPage) + 1)), true, nil
 	case paging.Link != "":
 		raw = nil
 		if next, ok := link(a.header.Values("Link"), paging.Link); ok {
@@ -92,6 +96,14 @@ func (p *plan) cursor(page *Page, a answer, found [][]byte, r *Request) (cursor 
 
 // offset reads a cursor that counts records; 0 where there is none.
 func offset(cursor jsontext.Value) int { return max(number(cursor), 0) }
+
+// pageNumber reads a cursor that counts pages; first where there is none.
+func pageNumber(cursor jsontext.Value, first int) int {
+	if cursor == nil {
+		return first
+	}
+	return max(number(cursor), first)
+}
 
 // originError is the URL of a page that is not on the API's address.
 type originError struct{ to, api string }

@@ -107,6 +107,12 @@ func TestNextPage(t *testing.T) {
 		{"offset, total not reached", catalog.Paging{Offset: true, Total: "count"}, "40", none + `,"count":42`, "", after{"40", false, false}},
 		{"offset, total not trusted", catalog.Paging{Offset: true, Total: "count", End: "empty"}, "40", one + `,"count":41`, "", after{"41", true, true}},
 		{"offset, more", catalog.Paging{Offset: true, More: "more"}, "40", one + `,"more":false`, "", after{"41", false, true}},
+		{"page number", catalog.Paging{FirstPage: new(1)}, "", two, "", after{"2", true, true}},
+		{"page number from 0", catalog.Paging{FirstPage: new(0)}, "", two, "", after{"1", true, true}},
+		{"page number, later", catalog.Paging{FirstPage: new(1)}, "7", one, "", after{"8", true, true}},
+		{"page number, end", catalog.Paging{FirstPage: new(1)}, "7", none, "", after{"8", false, true}},
+		{"page number, more", catalog.Paging{FirstPage: new(1), More: "more"}, "7", one + `,"more":false`, "", after{"8", false, true}},
+		{"page number, a total is no end", catalog.Paging{FirstPage: new(1), Total: "count"}, "7", one + `,"count":1`, "", after{"8", true, true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -157,6 +163,13 @@ func TestFollow(t *testing.T) {
 			records := map[string]string{"0": "{},{}", "2": "{}"}[r.FormValue("offset")]
 			return answered{body: `{"entries":[` + records + `]}`}
 		}, []string{"/events?limit=2&offset=0", "/events?limit=2&offset=2", "/events?limit=2&offset=3"}},
+		{"page number", func(s *catalog.Source) {
+			s.Paging = catalog.Paging{FirstPage: new(1)}
+			s.Request.Query = map[string]string{"page": "${page}"}
+		}, func(r *http.Request) answered {
+			records := map[string]string{"1": "{},{}", "2": "{}"}[r.FormValue("page")]
+			return answered{body: `{"entries":[` + records + `]}`}
+		}, []string{"/events?page=1", "/events?page=2", "/events?page=3"}},
 		{"cursor as it came", func(s *catalog.Source) { s.Paging = catalog.Paging{Cursor: "next", End: "empty"} }, func(r *http.Request) answered {
 			if r.FormValue("c") == "" {
 				return answered{body: `{"entries":[{}],"next":90071992547409939007}`}

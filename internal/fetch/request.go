@@ -38,8 +38,8 @@ func (c *Client) request(ctx context.Context, s *session, r Request) (*http.Requ
 		return nil, err
 	}
 	var body io.Reader
-	if spec.GraphQL != nil {
-		encoded, err := graphQLBody(n, r)
+	if spec.GraphQL != nil || spec.JSON != nil {
+		encoded, err := jsonBody(n, r)
 		if err != nil {
 			return nil, err
 		}
@@ -65,7 +65,7 @@ func (c *Client) request(ctx context.Context, s *session, r Request) (*http.Requ
 		}
 	}
 	req.Header.Set("User-Agent", c.opts.UserAgent)
-	req.Header.Set("Authorization", s.header)
+	req.Header.Set(s.in, s.header)
 	return req, nil
 }
 
@@ -96,6 +96,8 @@ func own(r Request) map[string]any {
 	switch {
 	case r.Source.Paging.Offset:
 		m["offset"] = offset(r.Cursor)
+	case r.Source.Paging.FirstPage != nil:
+		m["page"] = pageNumber(r.Cursor, *r.Source.Paging.FirstPage)
 	case r.Cursor != nil:
 		m["cursor"] = r.Cursor
 	case r.Stream && r.Source.Stream.Start != "":
@@ -157,7 +159,7 @@ func (c *Client) target(n *names, base string, r Request) (string, error) {
 			query.Set(name, value)
 		}
 	}
-	if spec.GraphQL == nil && len(r.Filter) > 0 {
+	if spec.GraphQL == nil && (spec.JSON == nil || spec.Filter == filterQuery) && len(r.Filter) > 0 {
 		if spec.Filter != filterQuery {
 			return "", fmt.Errorf("filter: %s takes none", r.Source.FullName())
 		}
@@ -180,27 +182,34 @@ func (c *Client) target(n *names, base string, r Request) (string, error) {
 	return u.String(), nil
 }
 
-// graphQLBody is the query with its variables, the feed's filter among them.
-func graphQLBody(n *names, r Request) ([]byte, error) {
+// jsonBody is the body of a request, the feed's filter in it: that of the
+// catalogue, or a GraphQL query with its variables.
+func jsonBody(n *names, r Request) ([]byte, error) {
 	spec := r.spec()
-	built, _, err := n.substitute(spec.GraphQL.Variables)
-	if err != nil {
-		return nil, fmt.Errorf("build variables: %w", err)
+	members, what := spec.JSON, "body"
+	if spec.GraphQL != nil {
+		members, what = spec.GraphQL.Variables, "variables"
 	}
-	variables, _ := built.(map[string]any)
-	if len(r.Filter) > 0 {
-		if err := addFilter(variables, r); err != nil {
+	built, _, err := n.substitute(members)
+	if err != nil {
+		return nil, fmt.Errorf("build %s: %w", what, err)
+	}
+	body := built
+	if members := built.(map[string]any); len(r.Filter) > 0 && (spec.GraphQL != nil || spec.Filter != filterQuery) {
+		if err := addFilter(members, r); err != nil {
 			return nil, err
 		}
 	}
-	body := struct {
-		Query     string         `json:"query"`
-		Operation string         `json:"operationName,omitempty"`
-		Variables map[string]any `json:"variables"`
-	}{spec.GraphQL.Query, spec.GraphQL.Operation, variables}
+	if spec.GraphQL != nil {
+		body = struct {
+			Query     string `json:"query"`
+			Operation string `json:"operationName,omitempty"`
+			Variables any    `json:"variables"`
+		}{spec.GraphQL.Query, spec.GraphQL.Operation, built}
+	}
 	encoded, err := json.Marshal(body, asIs)
 	if err != nil {
-		return nil, fmt.Errorf("encode variables: %w", err)
+		return nil, fmt.Errorf("encode %s: %w", what, err)
 	}
 	return encoded, nil
 }
@@ -248,7 +257,8 @@ func (n *names) substitute(v any) (_ any, keep bool, err error) {
 	return v, true, nil
 }
 
-// addFilter merges the feed's filter into the variable that takes it.
+// addFilter merges the feed's filter into the variable, or the member of the
+// body, that takes it.
 func addFilter(variables map[string]any, r Request) error {
 	name := r.spec().Filter
 	if name == "" {

@@ -200,6 +200,35 @@ func TestRESTRequest(t *testing.T) {
 	}
 }
 
+// TestJSONRequest: a body that is not GraphQL, with the feed's filter in it.
+func TestJSONRequest(t *testing.T) {
+	t.Parallel()
+	values := map[string]any{"tenant": "acme", "token": "static-token"}
+	source := restProduct().Sources["events"]
+	source.Request = catalog.Request{Method: http.MethodPost, Path: "/search", Filter: "where", JSON: map[string]any{
+		"where": map[string]any{"created": map[string]any{"gte": "${since}", "lt": "${until}"}, "org": "${org}"},
+		"size":  "${page_size}", "after": "${cursor}", "sort": []any{map[string]any{"${time_field}": "asc"}},
+	}}
+	filter := map[string]any{"type": []any{"A"}}
+	req, body, _ := sent(t, Request{Source: source, Since: since, Cursor: []byte(`12345678901234567890`), Filter: filter}, restOptions(values))
+	if req.Method != http.MethodPost || req.URL.String() != "https://acme.test/api/search" || req.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%s %s %v", req.Method, req.URL, req.Header)
+	}
+	const want = `{"after":12345678901234567890,"size":100,"sort":[{"created":"asc"}],"where":{"created":{"gte":"2025-02-06T13:00:00Z"},"type":["A"]}}`
+	if body != want {
+		t.Errorf("body is\n%s, want\n%s", body, want)
+	}
+	source.Request.Filter = "query"
+	req, body, _ = sent(t, Request{Source: source, Filter: filter}, restOptions(values))
+	if req.URL.RawQuery != "type=A" || strings.Contains(body, "type") {
+		t.Errorf("a filter for the URL: %s, body %s", req.URL, body)
+	}
+	source.Request.Filter = ""
+	if req, _, err := sent(t, Request{Source: source, Filter: filter}, restOptions(values)); req != nil || failure(t, err).Class != Permanent {
+		t.Errorf("a filter that the source does not take: %v", err)
+	}
+}
+
 func TestRESTAnswer(t *testing.T) {
 	t.Parallel()
 	values := map[string]any{"tenant": "acme", "token": "static-token"}

@@ -17,7 +17,8 @@ const mostRenewalWait = time.Minute
 // session is what a sign-in gives. It never changes.
 type session struct {
 	auth   *catalog.Auth // how it was signed in
-	header string        // value of Authorization
+	in     string        // the header that holds the credential
+	header string        // its value
 	renew  time.Time     // when to sign in again; zero: when the token is refused
 	ends   time.Time     // of the token; zero: not known
 	base   string        // address of the API

@@ -3,6 +3,7 @@ package fetch
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -19,8 +20,10 @@ import (
 const (
 	authOAuth2 = "oauth2"
 	authToken  = "token"
+	authBasic  = "basic"
 
-	defaultScheme = "Bearer"
+	authorization = "Authorization"
+	defaultScheme = "Bearer" // of a token in Authorization
 )
 
 // exchange gives the credential for a token, once.
@@ -31,13 +34,21 @@ func (c *Client) exchange(ctx context.Context) (*session, *Error) {
 		return nil, c.unreadable(err)
 	}
 	c.learnSecrets(n, auth)
-	s := &session{auth: auth}
+	s := &session{auth: auth, in: authorization}
 	var token string
 	var failure *Error
 	switch auth.Type {
 	case authToken:
-		token, failure = c.token(n, auth)
-		s.header = cmp.Or(auth.Scheme, defaultScheme) + " " + token
+		s.in = cmp.Or(auth.Header, authorization)
+		scheme := auth.Scheme
+		if s.in == authorization {
+			scheme = cmp.Or(scheme, defaultScheme)
+		}
+		token, failure = c.text(n, "token", auth.Token)
+		s.header = strings.TrimSpace(scheme + " " + token)
+	case authBasic:
+		token, failure = c.basic(n, auth)
+		s.header = "Basic " + token
 	default:
 		var t *oauth2.Token
 		if t, failure = c.grant(ctx, auth); failure == nil {
@@ -88,16 +99,33 @@ func (c *Client) renewal(n *names, auth *catalog.Auth, ends time.Time) (time.Tim
 	return ends.Add(-margin), nil
 }
 
-// token is the one that the settings hold.
-func (c *Client) token(n *names, auth *catalog.Auth) (string, *Error) {
-	token, err := n.expand(auth.Token)
-	if err == nil && token == "" {
-		err = errors.New("the token is empty")
+// text is a credential, or the part of one, that the settings hold.
+func (c *Client) text(n *names, what, text string) (string, *Error) {
+	value, err := n.expand(text)
+	if err == nil && value == "" {
+		err = fmt.Errorf("the %s is empty", what)
 	}
 	if err != nil {
 		return "", c.unreadable(err)
 	}
-	return token, nil
+	return value, nil
+}
+
+// basic is the credential of HTTP Basic: user and password in base64. The
+// password may have no value, where the username is all there is.
+func (c *Client) basic(n *names, auth *catalog.Auth) (string, *Error) {
+	username, failure := c.text(n, "username", auth.Username)
+	if failure != nil {
+		return "", failure
+	}
+	password, _, err := n.optional(auth.Password)
+	if err == nil && strings.Contains(username, ":") {
+		err = errors.New("the username has a colon in it, which HTTP Basic cannot send")
+	}
+	if err != nil {
+		return "", c.unreadable(err)
+	}
+	return base64.StdEncoding.EncodeToString([]byte(username + ":" + password)), nil
 }
 
 // unreadable is the error of a credential that we don't have ourselves.
@@ -134,7 +162,7 @@ func (c *Client) credential(auth *catalog.Auth, tokenURL, api string, source *ca
 
 // credentialTexts are the texts that a credential is made of, in order.
 func credentialTexts(auth *catalog.Auth) []string {
-	texts := []string{auth.ClientID, auth.ClientSecret, auth.Token}
+	texts := []string{auth.ClientID, auth.ClientSecret, auth.Token, auth.Username, auth.Password}
 	for _, name := range sortedKeys(auth.Params) {
 		texts = append(texts, auth.Params[name])
 	}
