@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trawlsec/trawl/internal/config"
+	"github.com/trawlsec/trawl/internal/console"
 	"github.com/trawlsec/trawl/internal/engine"
 	"github.com/trawlsec/trawl/internal/saassim"
 )
@@ -120,9 +121,14 @@ func (a *app) demoSummary(dir string, tenants demoTenants) error {
 			}
 		}
 	}
-	fmt.Fprintf(w, "The tenants had %d records; %d documents arrived, %d missing, %d twice.\n", existed, tally.documents, missing, tally.twice)
+	earlier := ""
+	if n := tally.documents - tally.twice - (existed - missing); n > 0 {
+		earlier = fmt.Sprintf(" (%d of them of states that have changed since)", n)
+	}
+	fmt.Fprintf(w, "The tenants had %d records; %d documents arrived%s, %d missing, %d twice.\n", existed, tally.documents, earlier, missing, tally.twice)
 	if !a.quiet {
 		fmt.Fprintf(w, "\ndocuments      %s\nconfiguration  %s\nlog            %s\n", path, filepath.Join(dir, "trawl.yaml"), filepath.Join(dir, "trawl.log"))
+		fmt.Fprintln(w, "\nLook around, with -c and that configuration: trawl status, trawl feed show demo-wiz/audit, trawl matrix --observed")
 		fmt.Fprintf(w, "The directory %s stays, %s large, until you remove it.\n", dir, bytes(sizeOf(dir)))
 	}
 	if missing > 0 || tally.twice > 0 {
@@ -173,6 +179,11 @@ func (a *app) demoRun(ctx context.Context, cfg *config.Config, logger *slog.Logg
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	stopControl, err := console.Control(cfg.DataDir, e)
+	if err != nil {
+		return err
+	}
+	defer stopControl()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var beside sync.WaitGroup
