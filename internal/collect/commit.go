@@ -86,21 +86,29 @@ func (l *lane) appendPart(ctx context.Context, p pagelog.Page, next Position) er
 	return nil
 }
 
-// append writes one page. When the log is full the error is pagelog.ErrFull,
-// and nothing was written.
+// append writes one page. It is refused unless the feed knows every page that
+// the log has of it, of whatever lane and by whatever process: so no record
+// comes in twice, even while two processes both believe that the feed is theirs.
+// When the log is full the error is pagelog.ErrFull, and nothing was written.
 func (l *lane) append(ctx context.Context, p pagelog.Page) (uint64, error) {
 	hold, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
-	seq, err := l.feed.opts.Log.Append(hold, p, l.seq)
+	f := l.feed
+	newest := f.ends.newest()
+	seq, err := uint64(0), pagelog.ErrFenced
+	if l.seq == f.ends[l.name] { // else its position is from before a page that another process wrote
+		seq, err = f.opts.Log.Append(hold, p, l.seq, newest)
+	}
 	if err != nil {
 		if !errors.Is(err, pagelog.ErrFull) {
-			l.stale, l.feed.unsure = true, true
-			l.feed.whole, l.feed.unlisted = nil, unlisted{}
+			l.stale, f.unsure = true, true
+			f.whole, f.unlisted = nil, unlisted{}
 			if errors.Is(err, pagelog.ErrUnknown) {
-				l.feed.unanswered = newUnanswered(p, l.seq)
+				f.unanswered = newUnanswered(p, l.seq, newest)
 			}
 		}
-		return 0, fmt.Errorf("commit page of feed %s: %w", l.feed.opts.Feed, err)
+		return 0, fmt.Errorf("commit page of feed %s: %w", f.opts.Feed, err)
 	}
+	f.ends[l.name] = seq
 	return seq, nil
 }

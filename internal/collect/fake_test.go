@@ -167,7 +167,7 @@ func newMemoryLog() *memoryLog {
 	return &memoryLog{state: map[string][]byte{}, revs: map[string]uint64{}}
 }
 
-func (l *memoryLog) Append(_ context.Context, p pagelog.Page, after uint64) (uint64, error) {
+func (l *memoryLog) Append(_ context.Context, p pagelog.Page, after, newest uint64) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.before != nil {
@@ -176,14 +176,19 @@ func (l *memoryLog) Append(_ context.Context, p pagelog.Page, after uint64) (uin
 		}
 	}
 	l.arrive()
+	behind := func() bool {
+		last, _ := l.last(p.Feed, p.Lane)
+		any, _ := l.last(p.Feed, "")
+		return last.Seq == after && any.Seq == newest
+	}
 	if l.lost("page", func() {
-		if last, _ := l.last(p.Feed, p.Lane); last.Seq == after {
+		if behind() {
 			l.put(p)
 		}
 	}) {
 		return 0, pagelog.ErrUnknown
 	}
-	if last, _ := l.last(p.Feed, p.Lane); last.Seq != after {
+	if !behind() {
 		return 0, pagelog.ErrFenced
 	}
 	if len(p.Records) > pagelog.MaxRecords || len(p.Position) > pagelog.MaxPosition {
@@ -205,9 +210,10 @@ func (l *memoryLog) put(p pagelog.Page) uint64 {
 	return l.seq
 }
 
+// last is the newest page of a lane, or of all lanes.
 func (l *memoryLog) last(f pagelog.Feed, lane pagelog.Lane) (pagelog.Page, bool) {
 	for _, p := range slices.Backward(l.pages) {
-		if p.Feed == f && p.Lane == lane {
+		if p.Feed == f && (lane == "" || p.Lane == lane) {
 			return p, true
 		}
 	}

@@ -25,7 +25,7 @@ type Fetcher interface {
 // Log is what a feed needs of the log. All calls block until the log has
 // answered; Append and PutState return once what they wrote is on disk.
 type Log interface {
-	Append(ctx context.Context, p pagelog.Page, after uint64) (uint64, error)
+	Append(ctx context.Context, p pagelog.Page, after, newest uint64) (uint64, error)
 	Last(ctx context.Context, f pagelog.Feed, l pagelog.Lane) (pagelog.Page, bool, error)
 	Headers(ctx context.Context, f pagelog.Feed, yield func(pagelog.Page) error) error
 	Pages(ctx context.Context, f pagelog.Feed, after uint64, yield func(pagelog.Page) error) error
@@ -85,6 +85,7 @@ type Feed struct {
 	commit     sync.Mutex  // held from telling a page's new records until they are written; guards what follows
 	known      ids         // records in the log
 	read       time.Time   // when known was last read from the log
+	ends       ends        // the pages up to which known is what the log has
 	unanswered *unanswered // the write that was not answered; nil: there is none
 	unsure     bool        // the log may hold a page of any lane that known lacks, because its write was not answered
 	whole      *reading    // the whole reading under way; nil also until it is read from the log
@@ -197,7 +198,9 @@ func (f *Feed) Name() pagelog.Feed { return f.opts.Feed }
 // loadIDs rebuilds, from the headers of the feed's pages, which records the
 // log has, and which of them the walks under way in the lanes have seen.
 func (f *Feed) loadIDs(ctx context.Context, lanes ...*lane) error {
+	last := ends{}
 	err := f.opts.Log.Headers(ctx, f.opts.Feed, func(p pagelog.Page) error {
+		last[p.Lane] = max(last[p.Lane], p.Seq)
 		if p.Seq <= f.forget.Load() {
 			return nil
 		}
@@ -214,8 +217,19 @@ func (f *Feed) loadIDs(ctx context.Context, lanes ...*lane) error {
 	if err != nil {
 		return fmt.Errorf("read ids of feed %s: %w", f.opts.Feed, err)
 	}
-	f.read, f.unsure = f.now(), false
+	f.read, f.unsure, f.ends = f.now(), false, last
 	return nil
+}
+
+// ends are the last pages of a feed's lanes, by their sequence in the log.
+type ends map[pagelog.Lane]uint64
+
+// newest is the last page of all.
+func (e ends) newest() (seq uint64) {
+	for _, s := range e {
+		seq = max(seq, s)
+	}
+	return seq
 }
 
 // freshIDs makes known say what the log has, where that is not certain. Now and

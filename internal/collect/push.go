@@ -61,7 +61,8 @@ func (f *Feed) Push(ctx context.Context, records [][]byte, covered Covered) (Pus
 	defer l.mu.Unlock()
 	p, err := l.takeIn(ctx, records, covered)
 	for again := 0; errors.Is(err, pagelog.ErrFenced) && again < 3; again++ {
-		// Another process that imports came before.
+		// Another process came before: one that imports, or that has taken the
+		// connection over meanwhile. What it wrote is known now.
 		p, err = l.takeIn(ctx, records, covered)
 	}
 	if err != nil {

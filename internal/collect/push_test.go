@@ -110,3 +110,35 @@ func TestCovered(t *testing.T) {
 		wantAll(t, api, log)
 	})
 }
+
+// TestPushAfterTakeover: what is pushed to a process that has lost the feed, and
+// does not know it yet, is in the log once, whether the other one read it before
+// or reads it afterwards.
+func TestPushAfterTakeover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		events := spread("e", 40, time.Now(), 50*time.Minute)
+		api.add(events...)
+		loser, winner := open(t, api, log, nil), open(t, api, log, nil)
+		if err := winner.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := loser.Push(t.Context(), encoded(t, events), Covered{}); err != nil || p != (Pushed{Known: 40}) {
+			t.Errorf("pushed after the other read them: %+v, %v", p, err)
+		}
+		time.Sleep(10 * time.Minute)
+		more := spread("more", 15, time.Now(), 5*time.Minute)
+		api.add(more...)
+		if p, err := loser.Push(t.Context(), encoded(t, more[:12]), Covered{}); err != nil || p != (Pushed{New: 12}) {
+			t.Errorf("pushed before the other reads them: %+v, %v", p, err)
+		}
+		// The other one hears of it when it writes, and knows them the next time.
+		if err := winner.Once(t.Context()); !errors.Is(err, pagelog.ErrFenced) {
+			t.Errorf("the first writing: %v", err)
+		}
+		if err := winner.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantAll(t, api, log)
+	})
+}

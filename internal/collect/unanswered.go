@@ -14,22 +14,23 @@ import (
 // would write them too. So before anything else is written, such a page is
 // written again, behind the same page as before: then it is in the log, or it
 // is there already, and in either case the first write can't arrive any more.
-// What is still under way to a cluster when a process dies is not covered.
+// What is still under way to a cluster when a process dies arrives only as long
+// as nobody else has written to the feed, who then knows it; see lane.append.
 
 // unanswered is a page that may be in the log, or arrive there yet.
 type unanswered struct {
-	page  pagelog.Page
-	after uint64
+	page          pagelog.Page
+	after, newest uint64
 }
 
 // newUnanswered copies a page, whose records are somebody else's later.
-func newUnanswered(p pagelog.Page, after uint64) *unanswered {
+func newUnanswered(p pagelog.Page, after, newest uint64) *unanswered {
 	records := make([][]byte, len(p.Records))
 	for i, r := range p.Records {
 		records[i] = bytes.Clone(r)
 	}
 	p.Records = records
-	return &unanswered{p, after}
+	return &unanswered{p, after, newest}
 }
 
 // writeAgain makes sure that a page that was not answered is in the log, or can't
@@ -40,7 +41,7 @@ func (f *Feed) writeAgain(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
-	_, err := f.opts.Log.Append(ctx, f.unanswered.page, f.unanswered.after)
+	_, err := f.opts.Log.Append(ctx, f.unanswered.page, f.unanswered.after, f.unanswered.newest)
 	if err != nil && !errors.Is(err, pagelog.ErrFenced) {
 		return fmt.Errorf("write page of feed %s again, which the log did not answer: %w", f.opts.Feed, err)
 	}

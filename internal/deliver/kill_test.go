@@ -77,7 +77,7 @@ func appendPage(ctx context.Context, l *pagelog.Log, after uint64, first int) (s
 		p.Hashes = append(p.Hashes, uint64(n))
 	}
 	p.Position = fmt.Append(nil, next)
-	seq, err = l.Append(ctx, p, after)
+	seq, err = l.Append(ctx, p, after, after)
 	return seq, next, err
 }
 

@@ -60,7 +60,7 @@ func replayForever(ctx context.Context, dir string, l *pagelog.Log, d *Deliverer
 			}
 			p.Position = fmt.Append(nil, first)
 			var err error
-			if after, err = l.Append(ctx, p, after); err != nil {
+			if after, err = l.Append(ctx, p, after, after); err != nil {
 				return err
 			}
 		}

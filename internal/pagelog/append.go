@@ -29,15 +29,17 @@ const (
 	codeStoreFailed   = jetstream.ErrorCode(server.JSStreamStoreFailedF) // full, or the disk failed
 )
 
-// Append writes a page behind the page with the sequence after on its subject
-// (0: it is the first) and returns its sequence. When it returns without error
-// the page is on disk, and what p refers to is the caller's again.
+// Append writes a page behind the page with the sequence after of its lane
+// (0: it is the first) and returns its sequence. newest is the feed's last page,
+// of any lane, that the caller knows of: who does not know all of a feed's pages
+// can't tell its new records. When it returns without error the page is on disk,
+// and what p refers to is the caller's again.
 //
 // The error is ErrFenced, ErrFull, ErrTooLarge or ErrBroken, and then nothing
 // was written; or ErrUnknown. Once the page is under way a cancelled ctx is not obeyed until
 // the log has answered, for at most five seconds.
-func (l *Log) Append(ctx context.Context, p Page, after uint64) (uint64, error) {
-	seq, err := l.append(ctx, &p, after)
+func (l *Log) Append(ctx context.Context, p Page, after, newest uint64) (uint64, error) {
+	seq, err := l.append(ctx, &p, after, newest)
 	if err != nil {
 		return 0, fmt.Errorf("append page of %s %s: %w", p.Feed, p.Lane, err)
 	}
@@ -48,7 +50,7 @@ func (l *Log) Append(ctx context.Context, p Page, after uint64) (uint64, error) 
 	return seq, nil
 }
 
-func (l *Log) append(ctx context.Context, p *Page, after uint64) (uint64, error) {
+func (l *Log) append(ctx context.Context, p *Page, after, newest uint64) (uint64, error) {
 	if err := p.check(); err != nil {
 		return 0, err
 	}
@@ -67,11 +69,11 @@ func (l *Log) append(ctx context.Context, p *Page, after uint64) (uint64, error)
 	msg.Header = p.header()
 	msg.Header[hdrAfter] = []string{strconv.FormatUint(after, 10)}
 	if l.tail != nil {
-		return l.tail.write(ctx, l, p, msg, framed, *buf, after)
+		return l.tail.write(ctx, l, p, msg, framed, *buf, after, newest)
 	}
 	part := func(msg *nats.Msg) (uint64, error) { return l.publish(ctx, l.pages, msg) }
 	page := func(msg *nats.Msg) (uint64, error) {
-		return l.publish(ctx, l.pages, msg, jetstream.WithExpectLastSequencePerSubject(after))
+		return l.publish(ctx, l.pages, msg, jetstream.WithExpectLastSequenceForSubject(newest, lanes(p.Feed)))
 	}
 	return l.writeParts(ctx, msg, *buf, part, page)
 }

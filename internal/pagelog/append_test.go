@@ -40,14 +40,32 @@ func TestFence(t *testing.T) {
 	both(t, func(t *testing.T, o Options) {
 		l := openWith(t, o)
 		first := appendPages(t, l, audit, Live, 1, 1, 0)
-		other := appendPages(t, l, audit, Backfill, 1, 1, 0) // other subjects do not disturb
-		second := appendPages(t, l, audit, Live, 2, 2, first)
+		if _, err := l.Append(t.Context(), page(Feed{"wiz-prod", "issues"}, Live, 1, 1, 10), 0, 0); err != nil { // other feeds do not disturb
+			t.Fatal(err)
+		}
+		push := page(audit, Push, 1, 1, 10)
+		for _, newest := range []uint64{0, first + 1} {
+			if _, err := l.Append(t.Context(), push, 0, newest); !errors.Is(err, ErrFenced) {
+				t.Errorf("in another lane, without knowing of the first: %v", err)
+			}
+		}
+		other, err := l.Append(t.Context(), push, 0, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Append(t.Context(), page(audit, Live, 2, 1, 10), first, first); !errors.Is(err, ErrFenced) {
+			t.Errorf("without knowing of the other lane: %v", err)
+		}
+		second, err := l.Append(t.Context(), page(audit, Live, 2, 1, 10), first, other)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, after := range []uint64{0, first, other, second + 1} {
-			if _, err := l.Append(t.Context(), page(audit, Live, 3, 1, 10), after); !errors.Is(err, ErrFenced) {
+			if _, err := l.Append(t.Context(), page(audit, Live, 3, 1, 10), after, after); !errors.Is(err, ErrFenced) {
 				t.Errorf("behind %d: %v", after, err)
 			}
 		}
-		if _, err := l.Append(t.Context(), page(audit, Live, 3, 1, 10), second); err != nil {
+		if _, err := l.Append(t.Context(), page(audit, Live, 3, 1, 10), second, second); err != nil {
 			t.Errorf("behind the last: %v", err)
 		}
 		if n := len(headers(t, l, audit)); n != 4 {
@@ -67,7 +85,7 @@ func TestFenceRace(t *testing.T) {
 			won := make(chan uint64, 8)
 			for range 8 {
 				wg.Go(func() {
-					seq, err := l.Append(t.Context(), page(audit, Live, round, 2, 50), after)
+					seq, err := l.Append(t.Context(), page(audit, Live, round, 2, 50), after, after)
 					if err == nil {
 						won <- seq
 					} else if !errors.Is(err, ErrFenced) {
@@ -94,7 +112,7 @@ func TestFeedsSideBySide(t *testing.T) {
 			wg.Go(func() {
 				after := uint64(0)
 				for i := range 25 {
-					seq, err := l.Append(t.Context(), page(Feed{"c", source}, Live, i, 2, 50), after)
+					seq, err := l.Append(t.Context(), page(Feed{"c", source}, Live, i, 2, 50), after, after)
 					if err != nil {
 						t.Error(err)
 						return
@@ -122,7 +140,7 @@ func TestFull(t *testing.T) {
 		n := 0
 		for ; err == nil && n < 1000; n++ {
 			var seq uint64
-			if seq, err = l.Append(t.Context(), noise(1, 50_000), after); err == nil {
+			if seq, err = l.Append(t.Context(), noise(1, 50_000), after, after); err == nil {
 				after = seq
 			}
 		}
@@ -134,7 +152,7 @@ func TestFull(t *testing.T) {
 			t.Errorf("%+v, %v", full, err)
 		}
 		// A page in parts is refused too and leaves nothing behind.
-		if _, err := l.Append(t.Context(), noise(1, 3<<20), after); !errors.Is(err, ErrFull) {
+		if _, err := l.Append(t.Context(), noise(1, 3<<20), after, after); !errors.Is(err, ErrFull) {
 			t.Errorf("large page: %v", err)
 		}
 		if s, err := l.Stats(t.Context()); err != nil || s.Bytes != full.Bytes || s.Pages != full.Pages {
@@ -155,7 +173,7 @@ func TestFull(t *testing.T) {
 		if err := l.Trim(t.Context(), time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := l.Append(t.Context(), noise(1, 50_000), after); err != nil {
+		if _, err := l.Append(t.Context(), noise(1, 50_000), after, after); err != nil {
 			t.Error(err)
 		}
 	})
@@ -178,7 +196,7 @@ func TestLimitChanges(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Dir: dir, Logger: quiet}
 	l := openWith(t, o)
-	after, err := l.Append(t.Context(), noise(1, 900_000), 0)
+	after, err := l.Append(t.Context(), noise(1, 900_000), 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,13 +207,13 @@ func TestLimitChanges(t *testing.T) {
 	if n := len(headers(t, l, audit)); n != 1 {
 		t.Fatalf("%d pages", n)
 	}
-	if _, err := l.Append(t.Context(), noise(1, 1000), after); !errors.Is(err, ErrFull) {
+	if _, err := l.Append(t.Context(), noise(1, 1000), after, after); !errors.Is(err, ErrFull) {
 		t.Errorf("%v", err)
 	}
 	l.Close()
 	o.MaxBytes = 2_000_000
 	l = openWith(t, o)
-	if _, err := l.Append(t.Context(), noise(1, 1000), after); err != nil {
+	if _, err := l.Append(t.Context(), noise(1, 1000), after, after); err != nil {
 		t.Errorf("%v", err)
 	}
 }
@@ -208,7 +226,7 @@ func TestHugePages(t *testing.T) {
 		pages := []Page{noise(1, 20<<20), page(audit, Live, 2, 3, 100), noise(30, 200_000), page(audit, Live, 4, 1, 8<<20)}
 		var after uint64
 		for i, p := range pages {
-			seq, err := l.Append(t.Context(), p, after)
+			seq, err := l.Append(t.Context(), p, after, after)
 			if err != nil {
 				t.Fatalf("page %d: %v", i, err)
 			}
@@ -254,7 +272,7 @@ func TestCancelledBefore(t *testing.T) {
 		l := openWith(t, o)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := l.Append(ctx, page(audit, Live, 1, 1, 10), 0); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnknown) {
+		if _, err := l.Append(ctx, page(audit, Live, 1, 1, 10), 0, 0); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnknown) {
 			t.Errorf("%v", err)
 		}
 		if s, err := l.Stats(t.Context()); err != nil || s.LastSeq != 0 {
@@ -270,7 +288,7 @@ func TestDiskNearlyFull(t *testing.T) {
 	l := open(t, t.TempDir())
 	after := appendPages(t, l, audit, Live, 1, 1, 0)
 	l.free = func(string) (uint64, error) { return diskReserve + 10, nil }
-	if _, err := l.Append(t.Context(), page(audit, Live, 2, 1, 10), after); !errors.Is(err, ErrFull) {
+	if _, err := l.Append(t.Context(), page(audit, Live, 2, 1, 10), after, after); !errors.Is(err, ErrFull) {
 		t.Errorf("%v", err)
 	}
 	if _, err := l.PutState(t.Context(), "k", nil, 0); err != nil {
@@ -299,7 +317,7 @@ func TestDiskFails(t *testing.T) {
 	l.out.Errorf("some trouble: %v", &fs.PathError{Op: "open", Err: syscall.ENOENT})
 	after = appendPages(t, l, audit, Live, 2, 2, after)
 	l.out.Errorf("critical %s: %v", "error", &fs.PathError{Op: "write", Path: "1.blk", Err: syscall.ENOSPC})
-	if _, err := l.Append(t.Context(), page(audit, Live, 3, 1, 10), after); !errors.Is(err, ErrBroken) || !errors.Is(err, syscall.ENOSPC) {
+	if _, err := l.Append(t.Context(), page(audit, Live, 3, 1, 10), after, after); !errors.Is(err, ErrBroken) || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%v", err)
 	}
 	if _, err := l.PutState(t.Context(), "k", nil, 0); !errors.Is(err, ErrBroken) {

@@ -13,7 +13,7 @@ func BenchmarkAppend(b *testing.B) {
 	b.SetBytes(int64(p.bodySize()))
 	var after uint64
 	for b.Loop() {
-		seq, err := l.Append(b.Context(), p, after)
+		seq, err := l.Append(b.Context(), p, after, after)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -30,7 +30,7 @@ func BenchmarkHeaders(b *testing.B) {
 	p := page(audit, Live, 1, 500, 800)
 	var after uint64
 	for range 2000 {
-		seq, err := l.Append(b.Context(), p, after)
+		seq, err := l.Append(b.Context(), p, after, after)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func BenchmarkRead(b *testing.B) {
 	p := page(audit, Live, 1, 500, 800)
 	var after uint64
 	for range 500 {
-		seq, err := l.Append(b.Context(), p, after)
+		seq, err := l.Append(b.Context(), p, after, after)
 		if err != nil {
 			b.Fatal(err)
 		}

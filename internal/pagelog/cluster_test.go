@@ -149,7 +149,7 @@ func TestAnswerLost(t *testing.T) {
 		ln.deaf.Store(false)
 		ln.cut()
 	}()
-	seq, err := l.Append(t.Context(), page(audit, Live, 2, 1, 10), after)
+	seq, err := l.Append(t.Context(), page(audit, Live, 2, 1, 10), after, after)
 	<-healed
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestOutcomeUnknown(t *testing.T) {
 	l.limit = time.Second
 	after := appendPages(t, l, audit, Live, 1, 1, 0)
 	ln.deaf.Store(true)
-	if _, err := l.Append(t.Context(), page(audit, Live, 2, 1, 10), after); !errors.Is(err, ErrUnknown) {
+	if _, err := l.Append(t.Context(), page(audit, Live, 2, 1, 10), after, after); !errors.Is(err, ErrUnknown) {
 		t.Errorf("%v", err)
 	}
 	// Cancelled while under way: the answer is waited for once, then unknown.
@@ -189,7 +189,7 @@ func TestOutcomeUnknown(t *testing.T) {
 	if last.Seq == after {
 		t.Error("the page is not there, though the server had it")
 	}
-	if _, err := l.Append(t.Context(), page(audit, Live, 3, 1, 10), after); !errors.Is(err, ErrFenced) {
+	if _, err := l.Append(t.Context(), page(audit, Live, 3, 1, 10), after, after); !errors.Is(err, ErrFenced) {
 		t.Errorf("%v", err)
 	}
 }
@@ -306,7 +306,7 @@ func TestClusterOfThree(t *testing.T) {
 	}
 	defer l.Close()
 	after := appendPages(t, l, audit, Live, 1, 10, 0)
-	if _, err := l.Append(ctx, page(audit, Live, 1, 1, 10), after-1); !errors.Is(err, ErrFenced) {
+	if _, err := l.Append(ctx, page(audit, Live, 1, 1, 10), after-1, after-1); !errors.Is(err, ErrFenced) {
 		t.Errorf("%v", err)
 	}
 	rev, err := l.PutState(ctx, "k", nil, 0)
@@ -333,7 +333,7 @@ func TestClusterOfThree(t *testing.T) {
 		}
 	}
 	for i := 11; i <= 20; i++ {
-		seq, err := l.Append(ctx, page(audit, Live, i, 3, 100), after)
+		seq, err := l.Append(ctx, page(audit, Live, i, 3, 100), after, after)
 		for err != nil && !errors.Is(err, ErrFenced) && ctx.Err() == nil {
 			var last Page
 			if last, _, err = l.Last(ctx, audit, Live); err != nil {
@@ -343,7 +343,7 @@ func TestClusterOfThree(t *testing.T) {
 				seq = last.Seq
 				break
 			}
-			seq, err = l.Append(ctx, page(audit, Live, i, 3, 100), after)
+			seq, err = l.Append(ctx, page(audit, Live, i, 3, 100), after, after)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -373,5 +373,17 @@ func TestClusterOfThree(t *testing.T) {
 	}
 	if len(numbers) != 20 {
 		t.Errorf("%d pages", len(numbers))
+	}
+}
+
+func TestAtLeast(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]bool{
+		"2.11.0": true, "2.15.2": true, "2.12.0-beta.1": true, "3.0.0": true,
+		"2.10.29": false, "2.9.1": false, "1.99.0": false, "": false, "x": false,
+	} {
+		if got := atLeast(version, 2, 11); got != want {
+			t.Errorf("%q: %t", version, got)
+		}
 	}
 }

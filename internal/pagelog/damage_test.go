@@ -23,7 +23,7 @@ func aLog(t *testing.T) (crashed, closed string) {
 	for i := range 50 {
 		p := noise(2, 800)
 		p.Feed, p.Position = feeds[i%2], fmt.Appendf(nil, `{"page":%d}`, i/2+1)
-		seq, err := l.Append(t.Context(), p, after[i%2])
+		seq, err := l.Append(t.Context(), p, after[i%2], after[i%2])
 		if err != nil {
 			t.Fatal(err)
 		}

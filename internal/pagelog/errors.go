@@ -10,8 +10,8 @@ var (
 	ErrLocked = errors.New("in use by another process")
 	// ErrClosed: the log was closed.
 	ErrClosed = errors.New("log is closed")
-	// ErrFenced: the page's subject holds a page later than the one it was to
-	// follow; somebody else writes this feed, or did. Read Last before going on.
+	// ErrFenced: the feed has a page that the writer did not know of; somebody
+	// else writes this feed, or did. Read Last and Headers before going on.
 	ErrFenced = errors.New("another writer was there first")
 	// ErrFull: the log has reached its size limit, or its disk is nearly full.
 	// Nothing was written. Space comes from readers that acknowledge and from

@@ -80,12 +80,20 @@ func record(page, i, size int) []byte {
 // sequence.
 func appendPages(t testing.TB, l *Log, f Feed, lane Lane, from, to int, after uint64) uint64 {
 	t.Helper()
+	last, err := l.lastOf(t.Context(), l.pages, lanes(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := uint64(0)
+	if last != nil {
+		newest = last.Sequence
+	}
 	for i := from; i <= to; i++ {
-		seq, err := l.Append(t.Context(), page(f, lane, i, 3, 100), after)
+		seq, err := l.Append(t.Context(), page(f, lane, i, 3, 100), after, newest)
 		if err != nil {
 			t.Fatalf("page %d: %v", i, err)
 		}
-		after = seq
+		after, newest = seq, seq
 	}
 	return after
 }

@@ -57,7 +57,7 @@ func appendForever(dir string) {
 			after := last.Seq
 			for {
 				number++
-				after, err = l.Append(ctx, killPage(f, number), after)
+				after, err = l.Append(ctx, killPage(f, number), after, after)
 				fail(err)
 				say("page", i, number, after)
 				rev, err = l.PutState(ctx, f.String(), []byte(strconv.Itoa(number)), rev)

@@ -152,6 +152,10 @@ func (l *Log) openCluster(ctx context.Context, o Options) error {
 	if err := l.connect(o.URL); err != nil {
 		return err
 	}
+	// Older ones pass over the condition on all lanes of a feed.
+	if version := l.nc.ConnectedServerVersion(); !atLeast(version, 2, 11) {
+		return fmt.Errorf("the NATS server is of version %s; Trawl needs 2.11 or later", version)
+	}
 	replicas := []int{3, 1}
 	if o.Replicas > 0 {
 		replicas = []int{o.Replicas}
@@ -191,6 +195,13 @@ func (l *Log) connect(servers string, opts ...nats.Option) error {
 	}
 	l.js, err = jetstream.New(nc)
 	return err
+}
+
+// atLeast compares a version with the least one.
+func atLeast(version string, major, minor int) bool {
+	var a, b int
+	n, _ := fmt.Sscanf(version, "%d.%d", &a, &b)
+	return n == 2 && (a > major || a == major && b >= minor)
 }
 
 // openStreams opens both streams; with mustExist their absence is damage.

@@ -22,7 +22,7 @@ func TestPageComesBackAsItWas(t *testing.T) {
 	}
 	before := time.Now()
 	want := page(audit, Live, 1, 500, 800)
-	seq, err := l.Append(t.Context(), want, 0)
+	seq, err := l.Append(t.Context(), want, 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestCloseTwiceAndAfter(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := l.Append(t.Context(), page(audit, Live, 1, 1, 10), 0); !errors.Is(err, ErrClosed) {
+	if _, err := l.Append(t.Context(), page(audit, Live, 1, 1, 10), 0, 0); !errors.Is(err, ErrClosed) {
 		t.Errorf("append: %v", err)
 	}
 	if _, err := l.PutState(t.Context(), "k", nil, 0); !errors.Is(err, ErrClosed) {

@@ -87,6 +87,9 @@ func subject(kind string, f Feed, lane Lane) string {
 	return kind + "." + escape(f.Connection, false) + "." + escape(f.Source, false) + "." + string(lane)
 }
 
+// lanes are the subjects of all of a feed's pages.
+func lanes(f Feed) string { return subject("pages", f, "*") }
+
 func checkFeed(f Feed) error {
 	for _, name := range []string{f.Connection, f.Source} {
 		if name == "" || len(name) > 200 {

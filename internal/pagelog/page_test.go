@@ -101,7 +101,7 @@ func TestPageRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := page(audit, Live, 1, 2, 10)
 			test.change(&p)
-			_, err := l.Append(t.Context(), p, 0)
+			_, err := l.Append(t.Context(), p, 0, 0)
 			if err == nil || test.is != nil && !errors.Is(err, test.is) {
 				t.Errorf("%v", err)
 			}

@@ -173,7 +173,7 @@ func TestReaderFarBehind(t *testing.T) {
 				p = noise(1, 2<<20) // in parts
 			}
 			p.Position = fmt.Appendf(nil, `{"page":%d}`, i+1)
-			seq, err := l.Append(t.Context(), p, after)
+			seq, err := l.Append(t.Context(), p, after, after)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -213,7 +213,7 @@ func TestNextIsBoundedInBytes(t *testing.T) {
 		var after uint64
 		for i := range 6 {
 			p := page(audit, Live, i+1, 1, 3<<20)
-			seq, err := l.Append(t.Context(), p, after)
+			seq, err := l.Append(t.Context(), p, after, after)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -337,7 +337,7 @@ func TestPagesInParts(t *testing.T) {
 	both(t, func(t *testing.T, o Options) {
 		l := openWith(t, o)
 		large := noise(40, 100_000)
-		if _, err := l.Append(t.Context(), large, 0); err != nil {
+		if _, err := l.Append(t.Context(), large, 0, 0); err != nil {
 			t.Fatal(err)
 		}
 		n := 0

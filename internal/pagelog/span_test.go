@@ -68,7 +68,7 @@ func TestPageBySequence(t *testing.T) {
 		} else {
 			l.partSize = maxPart
 		}
-		seq, err := l.Append(t.Context(), p, after)
+		seq, err := l.Append(t.Context(), p, after, after)
 		if err != nil {
 			t.Fatal(err)
 		}

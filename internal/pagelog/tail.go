@@ -34,7 +34,7 @@ const (
 type tail struct {
 	writing sync.Mutex        // one page at a time
 	last    uint64            // of the stream
-	lasts   map[string]uint64 // of its subjects, as far as they were asked for; nil: ask for last too
+	lasts   map[string]uint64 // of its subjects and of all lanes of its feeds, as far as they were asked for; nil: ask for last too
 
 	mu    sync.Mutex
 	base  uint64 // all pages above it are in pages
@@ -56,14 +56,14 @@ func newTail(last uint64) *tail { return &tail{base: last, wake: make(chan struc
 // write writes a page behind the one at after, and keeps it: framed, its records,
 // and a copy of the rest. The caller's records may be a few out of a large
 // answer, which would be kept whole.
-func (t *tail) write(ctx context.Context, l *Log, p *Page, msg *nats.Msg, framed, body []byte, after uint64) (uint64, error) {
+func (t *tail) write(ctx context.Context, l *Log, p *Page, msg *nats.Msg, framed, body []byte, after, newest uint64) (uint64, error) {
 	records, err := cutFramed(framed, len(p.Records))
 	if err != nil {
 		return 0, err
 	}
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	seq, err := t.writeLocked(ctx, l, msg, body, after)
+	seq, err := t.writeLocked(ctx, l, msg, body, lanes(p.Feed), after, newest)
 	if err != nil {
 		t.lasts = nil // perhaps something was written
 		return 0, err
@@ -83,7 +83,7 @@ func (t *tail) write(ctx context.Context, l *Log, p *Page, msg *nats.Msg, framed
 	return seq, nil
 }
 
-func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []byte, after uint64) (uint64, error) {
+func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []byte, feed string, after, newest uint64) (uint64, error) {
 	if t.lasts == nil {
 		info, err := l.info(ctx, l.pages)
 		if err != nil {
@@ -91,19 +91,21 @@ func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []by
 		}
 		t.last, t.lasts = info.State.LastSeq, map[string]uint64{}
 	}
-	last, ok := t.lasts[msg.Subject]
-	if !ok {
-		m, err := l.lastOf(ctx, l.pages, msg.Subject)
-		if err != nil {
-			return 0, err
+	for subj, want := range map[string]uint64{msg.Subject: after, feed: newest} {
+		last, ok := t.lasts[subj]
+		if !ok {
+			m, err := l.lastOf(ctx, l.pages, subj)
+			if err != nil {
+				return 0, err
+			}
+			if m != nil {
+				last = m.Sequence
+			}
+			t.lasts[subj] = last
 		}
-		if m != nil {
-			last = m.Sequence
+		if last != want {
+			return 0, ErrFenced
 		}
-		t.lasts[msg.Subject] = last
-	}
-	if last != after {
-		return 0, ErrFenced
 	}
 	if err := l.room(len(body)); err != nil {
 		return 0, err
@@ -116,7 +118,7 @@ func (t *tail) writeLocked(ctx context.Context, l *Log, msg *nats.Msg, body []by
 	}
 	seq, err := l.writeParts(ctx, msg, body, put, put)
 	if err == nil {
-		t.lasts[msg.Subject] = seq
+		t.lasts[msg.Subject], t.lasts[feed] = seq, seq
 	}
 	return seq, err
 }

@@ -90,7 +90,7 @@ func TestTrim(t *testing.T) {
 					if err != nil || !ok {
 						t.Fatalf("page %d: %v, %v", i, ok, err)
 					}
-					if _, err := l.Append(t.Context(), page(p.Feed, p.Lane, 99, 1, 10), last.Seq); err != nil {
+					if _, err := l.Append(t.Context(), page(p.Feed, p.Lane, 99, 1, 10), last.Seq, last.Seq); err != nil {
 						t.Errorf("page %d: %v", i, err)
 					}
 				}
@@ -109,7 +109,7 @@ func scripted(t testing.TB, l *Log, script string) (pages []Page) {
 			big := noise(1, 1<<20)
 			p.Records, p.Hashes = big.Records, big.Hashes
 		}
-		seq, err := l.Append(t.Context(), p, last[c|0x20])
+		seq, err := l.Append(t.Context(), p, last[c|0x20], last[c|0x20])
 		if err != nil {
 			t.Fatal(err)
 		}
