@@ -194,7 +194,7 @@ func (f *Feed) overlap() time.Duration {
 	if len(f.opts.Revisit) > 0 {
 		ceiling = min(ceiling, f.opts.Revisit[0])
 	}
-	if f.lateness.count() < leastLate {
+	if f.lateness.Count() < leastLate {
 		return own
 	}
 	return max(own, min(f.lateness.Quantile(0.99)*3/2, ceiling))

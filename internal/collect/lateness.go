@@ -13,7 +13,8 @@ type Lateness struct {
 	Most    time.Duration `json:"most"`    // nanoseconds
 }
 
-func (l *Lateness) add(d time.Duration) {
+// Add counts a delay; one below 0 counts as none.
+func (l *Lateness) Add(d time.Duration) {
 	d = max(d, 0)
 	i := 0
 	if s := d.Seconds(); s > 1 {
@@ -23,8 +24,16 @@ func (l *Lateness) add(d time.Duration) {
 	l.Most = max(l.Most, d)
 }
 
-// count is how many delays there are.
-func (l *Lateness) count() int64 {
+// Merge adds what another counted.
+func (l *Lateness) Merge(other *Lateness) {
+	for i, n := range other.Buckets {
+		l.Buckets[i] += n
+	}
+	l.Most = max(l.Most, other.Most)
+}
+
+// Count is how many delays there are.
+func (l *Lateness) Count() int64 {
 	var all int64
 	for _, n := range l.Buckets {
 		all += n
@@ -35,7 +44,7 @@ func (l *Lateness) count() int64 {
 // Quantile is the delay that the share q (0 to 1) of the records did not
 // exceed; 0 when there are none.
 func (l *Lateness) Quantile(q float64) time.Duration {
-	all := l.count()
+	all := l.Count()
 	if all == 0 {
 		return 0
 	}

@@ -131,7 +131,7 @@ func (f *Feed) late(delays []time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, d := range delays {
-		f.lateness.add(d)
+		f.lateness.Add(d)
 	}
 }
 

@@ -259,9 +259,7 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position, stream bool) batc
 		Hashes:  make([]uint64, 0, len(page.Records)),
 		Records: make([][]byte, 0, len(page.Records)),
 	}}
-	// What the first round of a feed and a backfill find was made before anyone
-	// looked: it says nothing about how late records become visible.
-	catchingUp := l.name == pagelog.Backfill || l.name == pagelog.Push || l.name == pagelog.Live && next.Round.Equal(next.Floor)
+	history := catchingUp(l.name, next)
 	whole := l.feed.whole
 	if l != l.feed.snapshot {
 		whole = nil
@@ -319,7 +317,7 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position, stream bool) batc
 			}
 			continue
 		}
-		if !catchingUp {
+		if !history {
 			b.lateness = append(b.lateness, page.Fetched.Sub(key.Time))
 			if l.name == pagelog.Revisit || key.Time.Before(late) {
 				b.page.Counts.Late++

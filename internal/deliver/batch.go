@@ -22,6 +22,7 @@ type batch struct {
 	offered []pagelog.DeadLetter // in place of pages: whose documents these are, one each
 	letters []pagelog.DeadLetter // of the records that no document is offered of
 	refused int                  // documents that the output refused
+	sight   ecs.Sight            // of the record at work
 	fresh   bool                 // it holds something that the output may lack
 	due     time.Time            // when it is to be handed over even if it is not full
 	seen    int                  // pages or letters, those that the output has included
@@ -43,12 +44,13 @@ func (b *batch) reset() {
 		data, ends = nil, nil
 	}
 	clear(pages)
-	*b = batch{Batch: output.Batch{Data: data, Ends: ends}, pages: pages[:0]}
+	*b = batch{Batch: output.Batch{Data: data, Ends: ends}, pages: pages[:0], sight: b.sight}
 }
 
 // add appends the documents of a page, or only its sequence if the output has
 // them already.
-func (d *Deliverer) add(b *batch, p *pagelog.Page, last uint64) {
+func (d *Deliverer) add(b *batch, delivery *pagelog.Delivery, last uint64) {
+	p := &delivery.Page
 	if b.seen == 0 {
 		b.due = time.Now().Add(linger)
 	}
@@ -66,8 +68,19 @@ func (d *Deliverer) add(b *batch, p *pagelog.Page, last uint64) {
 		b.reserve(p, 3)
 	}
 	meta := ecs.Meta{Connection: p.Connection, Created: p.Fetched, Ingested: p.Stored}
+	var seen Observation
+	var sight *ecs.Sight
+	if d.opts.Observe != nil && err == nil && b.Replay == "" {
+		if seen = d.opts.Observe(delivery); seen != nil {
+			sight = &b.sight
+			defer seen.End()
+		}
+	}
 	for i, record := range p.Records {
-		data, reason := d.document(b.Data, record, mapper, err, meta)
+		data, reason := d.document(b.Data, record, mapper, err, meta, sight)
+		if seen != nil {
+			seen.Add(sight)
+		}
 		if reason == "" {
 			b.end(data)
 			continue
@@ -92,14 +105,14 @@ func (d *Deliverer) mapper(feed pagelog.Feed) (Mapper, error) {
 
 // document appends the document of a record, or what is kept of it and the
 // reason why the output is not to have it.
-func (d *Deliverer) document(dst, record []byte, mapper Mapper, mapErr error, meta ecs.Meta) (data []byte, reason string) {
+func (d *Deliverer) document(dst, record []byte, mapper Mapper, mapErr error, meta ecs.Meta, sight *ecs.Sight) (data []byte, reason string) {
 	switch {
 	case d.opts.Raw:
 		data = appendLine(dst, record)
 	case mapErr != nil:
 		return append(dst, record...), mapErr.Error()
 	default:
-		data = mapper.Append(dst, record, meta)
+		data = mapper.AppendSight(dst, record, meta, sight)
 	}
 	return data, d.tooLarge(len(data) - len(dst))
 }

@@ -50,8 +50,15 @@ type Reader interface {
 // Mapper makes documents of the records of one source, each on one line: an
 // *ecs.Mapper.
 type Mapper interface {
-	Append(dst, record []byte, meta ecs.Meta) []byte
+	AppendSight(dst, record []byte, meta ecs.Meta, sight *ecs.Sight) []byte
 	Key(record []byte) ecs.Key
+}
+
+// Observation is told what is seen in the records of one page, one after the
+// other, and when that was all.
+type Observation interface {
+	Add(*ecs.Sight)
+	End()
 }
 
 // Log is what a deliverer needs of the log beside its reader; see OnLog.
@@ -85,7 +92,11 @@ type Options struct {
 	// Mapper returns the mapper of a feed's source. Records of a feed that it
 	// has none for become dead letters, with its error as the reason.
 	Mapper func(pagelog.Feed) (Mapper, error)
-	Raw    bool // deliver records as received in place of documents
+	// Observe, unless it is nil, is shown every page that is mapped, and may
+	// return nil for one that it does not care about.
+	Observe func(*pagelog.Delivery) Observation
+
+	Raw bool // deliver records as received in place of documents
 	// MaxDocument is how many bytes a document may have; larger ones become
 	// dead letters. 0: any number.
 	MaxDocument int64
@@ -362,7 +373,7 @@ func (d *Deliverer) fill(ctx, ended context.Context, last uint64, full chan<- *b
 		d.idle = false
 		d.mu.Unlock()
 		for _, p := range pages {
-			d.add(b, &p.Page, last)
+			d.add(b, p, last)
 			if b.isFull() && !send() {
 				return nil
 			}

@@ -305,7 +305,7 @@ func (o *fakeOutput) got() []string {
 // fakeMapper adds what it is told to a record.
 type fakeMapper struct{}
 
-func (fakeMapper) Append(dst, record []byte, meta ecs.Meta) []byte {
+func (fakeMapper) AppendSight(dst, record []byte, meta ecs.Meta, _ *ecs.Sight) []byte {
 	return append(append(append(dst, meta.Connection...), ' '), record...)
 }
 

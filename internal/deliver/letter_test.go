@@ -67,7 +67,7 @@ func TestMaxDocument(t *testing.T) {
 // upperMapper is a mapping that was improved.
 type upperMapper struct{ fakeMapper }
 
-func (upperMapper) Append(dst, record []byte, meta ecs.Meta) []byte {
+func (upperMapper) AppendSight(dst, record []byte, meta ecs.Meta, _ *ecs.Sight) []byte {
 	return fmt.Appendf(dst, "%s %s %d %d", meta.Connection, strings.ToUpper(string(record)), meta.Created.Unix(), meta.Ingested.Unix())
 }
 

@@ -154,7 +154,7 @@ func (d *Deliverer) replayPages(ctx, hard context.Context, r Replay, last uint64
 				if p.Page.Seq <= last {
 					had += len(p.Page.Records)
 				}
-				d.add(b, &p.Page, last)
+				d.add(b, p, last)
 			}
 		}
 		if b.isEmpty() {
@@ -271,7 +271,7 @@ func (d *Deliverer) addLetter(ctx context.Context, b *batch, letter pagelog.Dead
 	}
 	if record != nil {
 		mapper, err := d.mapper(letter.Feed)
-		data, reason = d.document(b.Data, record, mapper, err, ecs.Meta{Connection: letter.Feed.Connection, Created: letter.Fetched, Ingested: letter.Stored})
+		data, reason = d.document(b.Data, record, mapper, err, ecs.Meta{Connection: letter.Feed.Connection, Created: letter.Fetched, Ingested: letter.Stored}, nil)
 		letter.Raw = d.opts.Raw || mapper == nil
 	} else {
 		data, reason = append(b.Data, letter.Document...), d.tooLarge(len(letter.Document))

@@ -60,6 +60,41 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// BenchmarkSight is BenchmarkAppend with what the matrix asks for, and what See
+// takes alone.
+func BenchmarkSight(b *testing.B) {
+	for _, source := range sources(b) {
+		m, err := ecs.Compile(source)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all := records(b, source)
+		var sight ecs.Sight
+		perRecord := func(b *testing.B) {
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(all)), "ns/record")
+		}
+		b.Run("append/"+source.FullName(), func(b *testing.B) {
+			dst := make([]byte, 0, 1<<20)
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, r := range all {
+					dst = m.AppendSight(dst[:0], r, ecs.Meta{Connection: "prod"}, &sight)
+				}
+			}
+			perRecord(b)
+		})
+		b.Run("see/"+source.FullName(), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, r := range all {
+					m.See(r, &sight)
+				}
+			}
+			perRecord(b)
+		})
+	}
+}
+
 func BenchmarkKey(b *testing.B) {
 	source := sources(b)[0]
 	m, err := ecs.Compile(source)

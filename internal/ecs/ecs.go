@@ -72,7 +72,8 @@ type Mapper struct {
 	spans, keySpans int // paths of plan and of keys
 	gathers         int // fields whose values related.* gathers
 
-	gone *Mapper // of what says that a record is gone; nil for a log
+	events *classifier // nil: no record has a place in the matrix
+	gone   *Mapper     // of what says that a record is gone; nil for a log
 }
 
 // Meta is what is known of a record beside itself. Zero values leave their
@@ -117,12 +118,21 @@ func Compile(src *catalog.Source, opts ...Option) (*Mapper, error) {
 // without its end. The record should be a JSON object, but whatever it is becomes a
 // document.
 func (m *Mapper) Append(dst, record []byte, meta Meta) []byte {
+	return m.AppendSight(dst, record, meta, nil)
+}
+
+// AppendSight is Append; unless s is nil it also fills it as See does, in the
+// same pass.
+func (m *Mapper) AppendSight(dst, record []byte, meta Meta, s *Sight) []byte {
 	m = m.of(record)
 	st := m.state()
 	st.begin(record, meta)
 	dst = append(dst, '{')
 	dst = st.members(dst, m.tree)
 	dst[len(dst)-1] = '}' // in place of the last comma: every document has members
+	if s != nil {
+		st.see(s, st.time)
+	}
 	st.end()
 	m.pool.Put(st)
 	return dst
@@ -155,17 +165,21 @@ func (m *Mapper) KeyOf(record []byte, found [][]byte) Key {
 
 // key is the key of the record that was scanned.
 func (st *state) key(record []byte) Key {
-	key := Key{UID: st.sum(record)}
+	key := Key{UID: st.sum(record), Time: st.keyTime()}
 	if id := st.id(); len(id) > 0 {
 		key.ID = string(id)
 	}
+	return key
+}
+
+// keyTime is the event time of the record that was scanned; zero if it has none.
+func (st *state) keyTime() time.Time {
 	for _, src := range st.m.time.from {
 		if t, ok := parseTime(st.textOf(st.out[src.span])); ok {
-			key.Time = t
-			break
+			return t
 		}
 	}
-	return key
+	return time.Time{}
 }
 
 func (m *Mapper) state() *state {

@@ -22,6 +22,8 @@ type classifier struct {
 type event struct {
 	written   []byte // the object emm of the document
 	condition condition
+
+	attributes []attribute // of the matrix, that it tells
 }
 
 // shortlist is what a text of the key leaves of the events: those whose
@@ -43,6 +45,7 @@ func (b *builder) classify(m *catalog.Matrix) {
 		made := event{condition: b.condition(fmt.Sprintf("matrix.events.%d", i), e.Match)}
 		made.written = append(name([]byte(`{"category":`), e.Category), `,"event_type":`...)
 		made.written = append(name(made.written, e.EventType), '}')
+		made.attributes = b.attributes(m.Resolved(i))
 		for _, span := range made.condition.keys() {
 			count[span]++
 		}
@@ -54,8 +57,10 @@ func (b *builder) classify(m *catalog.Matrix) {
 		}
 	}
 	c.none = c.shortlist(nil)
+	b.m.events = c
 	b.give("emm", giver{when: -1, lookup: -1, own: func(st *state, dst []byte) ([]byte, bool) {
 		i := c.choose(st)
+		st.event = i
 		if i < 0 {
 			return dst, false
 		}

@@ -30,6 +30,9 @@ type state struct {
 	once     distinct
 	agent    parsedAgent
 	url      parsedURL
+	event    int       // of the matrix that the record is, once emm was written; -1: none
+	date     time.Time // that was written last
+	time     time.Time // of the event, once @timestamp was written; zero: none
 	created  writtenTime
 	ingested writtenTime
 }
@@ -61,15 +64,10 @@ func (st *state) begin(record []byte, meta Meta) {
 		st.clean = st.scan(record)
 	}
 	st.record, st.meta = record, meta
+	st.event, st.time = -1, time.Time{}
 	st.errs, st.errSpans = st.errs[:0], st.errSpans[:0]
 	clear(st.written)
-	if len(m.nulls) > 0 {
-		for i, raw := range st.out[m.keySpans:] {
-			if raw != nil && st.isNull(raw) {
-				st.out[m.keySpans+i] = nil
-			}
-		}
-	}
+	st.dropNulls()
 	switch k := jsonscan.Kind(record); {
 	case k == 0 || !valid:
 		st.say("record", nil, "is cut off or not JSON")
@@ -103,6 +101,20 @@ func (st *state) scan(record []byte) (valid bool) {
 	}
 	st.m.keys.Scan(record, st.out[:st.m.keySpans])
 	return false
+}
+
+// dropNulls takes the texts that are no value for none, except where the key
+// is read.
+func (st *state) dropNulls() {
+	if len(st.m.nulls) == 0 {
+		return
+	}
+	from := st.m.keySpans
+	for i, raw := range st.out[from:] {
+		if raw != nil && st.isNull(raw) {
+			st.out[from+i] = nil
+		}
+	}
 }
 
 // isNull tells whether a raw value is one of the texts that are none.
@@ -216,6 +228,7 @@ func (st *state) lookup(i int) int {
 func ownTime(st *state, dst []byte) ([]byte, bool) {
 	dst, ok := st.expr(dst, &st.m.time)
 	if ok {
+		st.time = st.date
 		return dst, true
 	}
 	if !st.meta.Created.IsZero() {

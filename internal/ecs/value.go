@@ -337,6 +337,7 @@ func (st *state) convert(dst []byte, e *expr, text, raw []byte) ([]byte, bool) {
 		}
 	case kindDate:
 		if t, ok := parseTime(text); ok {
+			st.date = t
 			return appendTime(dst, t), true
 		}
 	case kindIP:

@@ -13,6 +13,7 @@ import (
 
 	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
+	"github.com/trawlsec/trawl/internal/observe"
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
@@ -22,6 +23,7 @@ type timing struct {
 	trim     time.Duration // between two looks for what the log can give back
 	lease    time.Duration // after which the connections of a process that died are free
 	patience time.Duration // of Once with a log that is full or an output that fails
+	observe  time.Duration // for which what was observed may be in memory only; 0: as package observe has it
 }
 
 var usual = timing{retry: 15 * time.Minute, trim: time.Minute, lease: 30 * time.Second, patience: 30 * time.Second}
@@ -55,6 +57,7 @@ type Engine struct {
 	log         *pagelog.Log
 	connections []*connection
 	outputs     []*delivery
+	observer    *observe.Observer // nil where nothing runs
 	started     time.Time
 
 	changes sync.RWMutex // held for reading while a feed is changed
@@ -82,6 +85,9 @@ func Open(ctx context.Context, cfg *config.Config, opts Options) (_ *Engine, err
 			return nil, err
 		}
 		e.connections = append(e.connections, c)
+	}
+	if !opts.Offline {
+		e.openObserver()
 	}
 	for i := range cfg.Outputs {
 		o, err := e.openOutput(ctx, &cfg.Outputs[i])
@@ -119,6 +125,8 @@ func (e *Engine) Once(ctx context.Context) error {
 	e.setOnce(true)
 	defer e.setOnce(false)
 	deliveries := e.startOutputs(ctx, e.outputs)
+	stopObserver := e.startObserver(ctx)
+	defer stopObserver()
 	reading, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	var beside sync.WaitGroup
@@ -135,6 +143,7 @@ func (e *Engine) Once(ctx context.Context) error {
 	beside.Wait()
 	if ctx.Err() == nil {
 		errs = append(errs, full, e.drain(ctx, deliveries))
+		e.drainObserver(ctx)
 	}
 	stopped := deliveries.stop()
 	if ctx.Err() != nil {
@@ -198,6 +207,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	running, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	deliveries := e.startOutputs(ctx, e.outputs)
+	stopObserver := e.startObserver(ctx)
 	var wg sync.WaitGroup
 	for _, c := range e.connections {
 		wg.Go(func() { c.run(running, e, giveUp) })
@@ -205,6 +215,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { e.keepTrimmed(running) })
 	wg.Wait()
 	err := deliveries.stop()
+	stopObserver()
 	if ctx.Err() == nil {
 		err = errors.Join(context.Cause(running), err)
 	}

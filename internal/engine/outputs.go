@@ -12,6 +12,7 @@ import (
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/deliver"
 	"github.com/trawlsec/trawl/internal/ecs"
+	"github.com/trawlsec/trawl/internal/observe"
 	"github.com/trawlsec/trawl/internal/output"
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
@@ -46,6 +47,7 @@ func (e *Engine) openOutput(ctx context.Context, cfg *config.Output) (*delivery,
 		Reader:      reader,
 		Output:      out,
 		Mapper:      e.mapper(cfg.Original),
+		Observe:     e.show(cfg),
 		Raw:         cfg.Schema == "raw",
 		MaxDocument: cfg.MaxDocument,
 		Log:         deliver.OnLog(e.log),
@@ -59,9 +61,17 @@ func (e *Engine) openOutput(ctx context.Context, cfg *config.Output) (*delivery,
 	return &delivery{name: cfg.Name, reader: reader, deliverer: d}, nil
 }
 
-// mapper gives the mapper of a feed's source. It goes by the product of the
-// feed's connection, so that pages of a feed that is no longer read are still
-// delivered.
+// source gives a feed's source. It goes by the product of the feed's
+// connection, so that pages of a feed that is no longer read are still delivered.
+func (e *Engine) source(f pagelog.Feed) (*catalog.Source, error) {
+	i := slices.IndexFunc(e.cfg.Connections, func(c config.Connection) bool { return c.Name == f.Connection })
+	if i < 0 {
+		return nil, fmt.Errorf("connection %s is no longer configured", f.Connection)
+	}
+	return e.cfg.Catalogue.Source(e.cfg.Connections[i].Product.ID + "/" + f.Source)
+}
+
+// mapper gives the mapper of a feed's source.
 func (e *Engine) mapper(original bool) func(pagelog.Feed) (deliver.Mapper, error) {
 	var options []ecs.Option
 	if !original {
@@ -70,11 +80,7 @@ func (e *Engine) mapper(original bool) func(pagelog.Feed) (deliver.Mapper, error
 	var mu sync.Mutex
 	mappers := map[*catalog.Source]*ecs.Mapper{}
 	return func(f pagelog.Feed) (deliver.Mapper, error) {
-		i := slices.IndexFunc(e.cfg.Connections, func(c config.Connection) bool { return c.Name == f.Connection })
-		if i < 0 {
-			return nil, fmt.Errorf("connection %s is no longer configured", f.Connection)
-		}
-		source, err := e.cfg.Catalogue.Source(e.cfg.Connections[i].Product.ID + "/" + f.Source)
+		source, err := e.source(f)
 		if err != nil {
 			return nil, err
 		}
@@ -100,7 +106,7 @@ func (e *Engine) dropReaders(ctx context.Context) error {
 		return fmt.Errorf("look for outputs that are gone: %w", err)
 	}
 	for _, name := range names {
-		if slices.ContainsFunc(e.outputs, func(d *delivery) bool { return d.reads(name) }) {
+		if name == observe.Reader || slices.ContainsFunc(e.outputs, func(d *delivery) bool { return d.reads(name) }) {
 			continue
 		}
 		e.opts.Logger.Info("output is no longer configured, or its replay is over; its place in the log is given up", "output", name)

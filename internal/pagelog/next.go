@@ -39,6 +39,7 @@ func (r *Reader) nextPages(ctx context.Context, limit int, wait time.Duration) (
 	until := time.Now().Add(wait)
 	var out []*Delivery
 	for size := 0; len(out) < limit && size < aheadBytes; {
+		after := r.at
 		p, err := r.next(ctx, until)
 		if err != nil && len(out) == 0 {
 			return nil, err
@@ -48,7 +49,7 @@ func (r *Reader) nextPages(ctx context.Context, limit int, wait time.Duration) (
 		}
 		until = time.Time{} // the first was waited for
 		size += p.size
-		out = append(out, &Delivery{Page: p.Page, r: r})
+		out = append(out, &Delivery{Page: p.Page, After: after, r: r})
 	}
 
 	r.mu.Lock()

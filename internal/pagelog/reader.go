@@ -31,7 +31,7 @@ type Reader struct {
 	done      uint64 // everything up to it is done
 	rev       uint64 // of the position's entry
 	delivered uint64 // the last sequence returned by Next
-	moved     bool   // by SeekTime; Next begins anew
+	moved     bool   // by Seek; Next begins anew
 }
 
 // position is a reader's entry.
@@ -43,8 +43,9 @@ type position struct {
 // Delivery is a page handed to a reader. Its records may be shared with other
 // readers and must not be changed.
 type Delivery struct {
-	Page Page
-	r    *Reader
+	Page  Page
+	After uint64 // there is no page between this sequence and the page's
+	r     *Reader
 }
 
 // Ack says that this page and all before it are done; see Reader.Ack.

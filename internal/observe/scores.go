@@ -1,0 +1,140 @@
+package observe
+
+import (
+	"slices"
+	"time"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/collect"
+	"github.com/trawlsec/trawl/internal/emm"
+)
+
+// Scores sum a product up. Each says what it counts, and has the list of it.
+type Scores struct {
+	Coverage  Score     `json:"coverage"`
+	Fill      Score     `json:"fill"`
+	Freshness Freshness `json:"freshness"`
+	Retention Score     `json:"retention"`
+}
+
+// Score is how many of something there are; nothing is weighed.
+type Score struct {
+	Has   int      `json:"has"`
+	Of    int      `json:"of"`
+	Means string   `json:"means"`
+	Yes   []string `json:"yes"` // those that count
+	No    []string `json:"no"`  // those that lack
+}
+
+// Freshness is how late half of the records, and all but one in a hundred, became
+// visible.
+type Freshness struct {
+	Lateness
+	Means string     `json:"means"`
+	Types []FreshOne `json:"types"` // by feed and event type
+}
+
+// FreshOne is the lateness of an event type in a feed.
+type FreshOne struct {
+	Name string `json:"name"` // okta-prod/system_log account_login
+	Lateness
+}
+
+// What the scores mean.
+const (
+	meansCoverage  = "event types that were seen, of those that the product is documented to log"
+	meansFill      = "attributes that at least one record fills, of those that apply to the event types that were seen"
+	meansFreshness = "how long after their time records were first seen: half of them within the one, all but one in a hundred within the other; the wait for the feed's next round is in it, a feed's first round, backfills and what is pushed are not"
+	meansRetention = "feeds that answered with records nearly as old as documented (nine tenths), of those that were asked for ones so old"
+	reachShare     = 0.9
+)
+
+// sums gathers the scores of a product over its feeds.
+type sums struct {
+	documented, seen []string            // event types
+	filled           map[string][]string // attributes, by event type
+	late             collect.Lateness
+	fresh            Freshness
+	retention        Score
+}
+
+func newSums() *sums {
+	return &sums{
+		filled: map[string][]string{}, fresh: Freshness{Means: meansFreshness, Types: []FreshOne{}},
+		retention: Score{Means: meansRetention, Yes: []string{}, No: []string{}},
+	}
+}
+
+func (s *sums) add(f *Feed, r *FeedReport, source *catalog.Source) {
+	for key := range documentedTypes(source) {
+		if !slices.Contains(s.documented, key) {
+			s.documented = append(s.documented, key)
+		}
+	}
+	for _, t := range r.Types {
+		if !slices.Contains(s.seen, t.EventType) {
+			s.seen = append(s.seen, t.EventType)
+		}
+		for _, a := range t.Attributes {
+			if a.Records > 0 && !slices.Contains(s.filled[t.EventType], a.Key) {
+				s.filled[t.EventType] = append(s.filled[t.EventType], a.Key)
+			}
+		}
+		if t.Lateness.Records > 0 {
+			s.fresh.Types = append(s.fresh.Types, FreshOne{r.Feed + " " + t.EventType, t.Lateness})
+		}
+		s.late.Merge(&f.Types[t.EventType].Lateness)
+	}
+	s.late.Merge(&f.Unlisted.Lateness)
+	if r.Lateness.Documented != "" {
+		s.fresh.Documented = r.Lateness.Documented
+	}
+	switch way := r.Retention; {
+	case !r.Retention.tried():
+	case float64(way.Reach) >= reachShare*float64(way.Documented):
+		s.retention.Yes = append(s.retention.Yes, r.Feed)
+	default:
+		s.retention.No = append(s.retention.No, r.Feed)
+	}
+}
+
+// tried tells whether records were asked for that are as old as the product is
+// documented to keep them. A start at the limit of retention is cut to it, so a
+// little less is as good.
+func (r Retention) tried() bool {
+	return r.Documented > 0 && r.Asked >= r.Documented-24*time.Hour && float64(r.Asked) >= reachShare*float64(r.Documented)
+}
+
+func (s *sums) scores() Scores {
+	sc := Scores{
+		Coverage:  Score{Means: meansCoverage, Yes: []string{}, No: []string{}},
+		Fill:      Score{Means: meansFill, Yes: []string{}, No: []string{}},
+		Freshness: s.fresh, Retention: s.retention,
+	}
+	for _, t := range emm.Matrix().EventTypes {
+		seen := slices.Contains(s.seen, t.Key)
+		switch {
+		case !slices.Contains(s.documented, t.Key):
+		case seen:
+			sc.Coverage.Yes = append(sc.Coverage.Yes, t.Key)
+		default:
+			sc.Coverage.No = append(sc.Coverage.No, t.Key)
+		}
+		if !seen {
+			continue
+		}
+		for _, a := range emm.Matrix().Applicable(t.Key) {
+			if name := t.Key + "." + a.Key; slices.Contains(s.filled[t.Key], a.Key) {
+				sc.Fill.Yes = append(sc.Fill.Yes, name)
+			} else {
+				sc.Fill.No = append(sc.Fill.No, name)
+			}
+		}
+	}
+	documented := sc.Freshness.Documented
+	sc.Freshness.Lateness = makeLateness(&s.late, documented)
+	for _, score := range []*Score{&sc.Coverage, &sc.Fill, &sc.Retention} {
+		score.Has, score.Of = len(score.Yes), len(score.Yes)+len(score.No)
+	}
+	return sc
+}

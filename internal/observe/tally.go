@@ -1,0 +1,183 @@
+package observe
+
+import (
+	"math/bits"
+	"sync"
+	"time"
+
+	"github.com/trawlsec/trawl/internal/catalog"
+	"github.com/trawlsec/trawl/internal/collect"
+	"github.com/trawlsec/trawl/internal/ecs"
+	"github.com/trawlsec/trawl/internal/emm"
+	"github.com/trawlsec/trawl/internal/pagelog"
+)
+
+// attributes are the keys of the matrix's attributes, as ecs.Sight numbers them.
+var attributes = sync.OnceValue(func() []string { return emm.Matrix().AttributeKeys() })
+
+// Times that an event can't have: the clock of its record is wrong.
+const aheadOfClock = 24 * time.Hour
+
+var longAgo = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// plan says under which event type the events of a source's matrix are counted.
+type plan struct {
+	mapper *ecs.Mapper
+	types  []string // keys of event types
+	of     []int    // by index of the event: index in types
+}
+
+func newPlan(source *catalog.Source, mapper *ecs.Mapper) *plan {
+	p := &plan{mapper: mapper}
+	if source.Matrix == nil {
+		return p
+	}
+	index := map[string]int{}
+	for _, e := range source.Matrix.Events {
+		i, known := index[e.EventType]
+		if !known {
+			i = len(p.types)
+			index[e.EventType] = i
+			p.types = append(p.types, e.EventType)
+		}
+		p.of = append(p.of, i)
+	}
+	return p
+}
+
+// Tally is what a page adds to its feed: what is seen in its records is added one
+// by one, and then it is ended.
+type Tally struct {
+	plan       *plan
+	feed       pagelog.Feed
+	seq, after uint64 // no page lies between the two
+	stored     time.Time
+	fetched    time.Time
+	standing   collect.Standing
+	live       bool // of the live lane
+	asked      time.Duration
+	oldest     time.Time
+
+	records, timeless, gone, others int64
+	types                           []*delta // as plan.types; the last is of records without a place
+	kinds                           map[string]*Kind
+
+	done func(*Tally)
+}
+
+// delta is what a page adds to an event type.
+type delta struct {
+	count       int64
+	first, last time.Time
+	filled      Filled
+	lateness    collect.Lateness
+	days        map[int64]*int64
+	today       *int64 // of days, the one that was used last
+	on          int64  // its day
+}
+
+// newTally begins a page. The error says that its position is damaged.
+func newTally(p *plan, page *pagelog.Page, after uint64) (*Tally, error) {
+	standing, err := collect.StandingOf(page)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tally{
+		plan: p, feed: page.Feed, seq: page.Seq, after: after, stored: page.Stored, fetched: page.Fetched, standing: standing,
+		live: page.Lane == pagelog.Live, types: make([]*delta, len(p.types)+1),
+	}
+	if page.Gone {
+		t.gone = int64(len(page.Records))
+	} else if page.Lane != pagelog.Push && page.Lane != pagelog.Snapshot && !page.Since.IsZero() {
+		t.asked = page.Fetched.Sub(page.Since)
+		if page.FirstTime.After(longAgo) {
+			t.oldest = page.FirstTime
+		}
+	}
+	return t, nil
+}
+
+// Add counts a record.
+func (t *Tally) Add(s *ecs.Sight) {
+	if t.gone > 0 {
+		return
+	}
+	t.records++
+	i := len(t.plan.types)
+	if s.Event >= 0 {
+		i = t.plan.of[s.Event]
+	}
+	d := t.types[i]
+	if d == nil {
+		d = &delta{days: map[int64]*int64{}, on: -1 << 62}
+		t.types[i] = d
+	}
+	d.count++
+	for set := s.Filled; set != 0; set &= set - 1 {
+		d.filled[bits.TrailingZeros64(set)]++
+	}
+	at := s.Time
+	if at.Before(longAgo) || at.Sub(t.fetched) > aheadOfClock {
+		t.timeless++
+		at = time.Time{}
+	} else {
+		d.at(at)
+		if t.standing.Fresh {
+			d.lateness.Add(t.fetched.Sub(at))
+		}
+	}
+	if s.Event < 0 && len(s.Kind) > 0 {
+		t.kind(s.Kind, at)
+	} else if s.Event < 0 {
+		t.others++
+	}
+}
+
+// at counts a time.
+func (d *delta) at(at time.Time) {
+	if d.first.IsZero() || at.Before(d.first) {
+		d.first = at
+	}
+	if at.After(d.last) {
+		d.last = at
+	}
+	on := day(at)
+	if on != d.on {
+		if d.days[on] == nil {
+			d.days[on] = new(int64)
+		}
+		d.on, d.today = on, d.days[on]
+	}
+	*d.today++
+}
+
+// kind counts a record without a place under the value that it has.
+func (t *Tally) kind(text []byte, at time.Time) {
+	text = text[:min(len(text), kindBytes)]
+	k := t.kinds[string(text)]
+	if k == nil {
+		if len(t.kinds) >= mostKinds {
+			t.others++
+			return
+		}
+		if t.kinds == nil {
+			t.kinds = map[string]*Kind{}
+		}
+		k = &Kind{}
+		t.kinds[string(text)] = k
+	}
+	k.Count++
+	k.First, k.Last = earlier(k.First, at), later(k.Last, at)
+}
+
+// End hands the page over.
+func (t *Tally) End() { t.done(t) }
+
+// read counts the records of a page that nobody else has read.
+func (t *Tally) read(page *pagelog.Page) {
+	var s ecs.Sight
+	for _, record := range page.Records {
+		t.plan.mapper.See(record, &s)
+		t.Add(&s)
+	}
+}

@@ -1,0 +1,89 @@
+package observe
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// words says the differences between what was seen and what is documented.
+func (r *FeedReport) words() []string {
+	words := []string{}
+	say := func(format string, args ...any) { words = append(words, fmt.Sprintf(format, args...)) }
+	for _, n := range r.Notes {
+		say("%s: %s", n.At.UTC().Format(time.RFC3339), n.Text)
+	}
+	if r.Records == 0 {
+		say("Nothing was seen yet.")
+		return words
+	}
+	if !r.Placed {
+		say("%s has no place in the matrix, which is about activity; its records are only counted.", r.SourceName)
+	}
+	for _, d := range r.Dark {
+		say("Gone dark: %s, since %s: it was seen on %d of the last %d days, never with a pause of more than %d days, and not in the %d days since.",
+			d.EventType, d.Since.Format(time.DateOnly), d.SeenOn, Days, d.Pause, d.SilentFor)
+	}
+	if len(r.NeverSeen) > 0 {
+		say("Documented but never seen here: %s.", strings.Join(r.NeverSeen, ", "))
+	}
+	if len(r.NotDocumented) > 0 {
+		say("Seen but not documented: %s.", strings.Join(r.NotDocumented, ", "))
+	}
+	if r.Placed && r.Unlisted > 0 {
+		var kinds []string
+		for _, k := range r.Kinds[:min(8, len(r.Kinds))] {
+			kinds = append(kinds, fmt.Sprintf("%s (%d)", k.Value, k.Count))
+		}
+		more := ""
+		if len(r.Kinds) > 8 || r.Others > 0 {
+			more = " and others"
+		}
+		say("Without a place in the matrix: %d of %d records: %s%s.", r.Unlisted, r.Records, strings.Join(kinds, ", "), more)
+	}
+	for _, t := range r.Types {
+		if len(t.Empty) > 0 {
+			say("Empty in all %d records of %s: %s.", t.Count, t.EventType, strings.Join(t.Empty, ", "))
+		}
+	}
+	if l := r.Lateness; l.Records > 0 {
+		documented := l.Documented
+		if documented == "" {
+			documented = "not documented"
+		}
+		say("Late: half of %d records were seen within %s, all but one in a hundred within %s; documented: %s.", l.Records, roughly(l.P50), roughly(l.P99), documented)
+	}
+	r.retentionWords(say)
+	if r.Timeless > 0 {
+		say("%d records have no time, or one that can't be.", r.Timeless)
+	}
+	return words
+}
+
+func (r *FeedReport) retentionWords(say func(string, ...any)) {
+	kept := r.Retention
+	switch {
+	case kept.Reach == 0 || !r.Placed:
+	case kept.Documented == 0:
+		say("Kept: the oldest record was %s old when the product answered with it; how long it keeps them is not documented.", roughly(kept.Reach))
+	case !kept.tried():
+		say("Kept: not tried; the product was asked for the last %s, and is documented to keep %s. A backfill would tell.", roughly(kept.Asked), roughly(kept.Documented))
+	case float64(kept.Reach) >= reachShare*float64(kept.Documented):
+		say("Kept: as documented (%s); the oldest record was %s old when the product answered with it.", roughly(kept.Documented), roughly(kept.Reach))
+	default:
+		say("Kept: documented are %s, but the oldest record was %s old when the product answered with it; or nothing happened before.", roughly(kept.Documented), roughly(kept.Reach))
+	}
+}
+
+// roughly is a duration for people, in one or two units.
+func roughly(d time.Duration) string {
+	switch day := 24 * time.Hour; {
+	case d >= 2*day:
+		return fmt.Sprintf("%d days", (d+day/2)/day)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", (d+time.Hour/2)/time.Hour)
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%d minutes", (d+time.Minute/2)/time.Minute)
+	}
+	return fmt.Sprintf("%.1f seconds", d.Seconds())
+}
