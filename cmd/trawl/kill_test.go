@@ -143,6 +143,7 @@ func wantEverything(t *testing.T, tenants demoTenants, dir string) {
 		t.Fatalf("run --once: %v", err)
 	}
 	wantExactly(t, filepath.Join(dir, "events.ndjson"), all...)
+	wantObserved(t, dir)
 }
 
 // trawl starts the command on the configuration in dir.

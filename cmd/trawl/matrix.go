@@ -20,6 +20,7 @@ var matrixFormats = []string{"table", "json", "html", "emm"}
 
 func (a *app) matrixCommand() *cobra.Command {
 	var product, event, out string
+	var observed bool
 	cmd := &cobra.Command{
 		Use:   "matrix",
 		Short: "Show what each product's logs tell, by the Event Maturity Matrix",
@@ -28,14 +29,19 @@ func (a *app) matrixCommand() *cobra.Command {
 			"of one product: how it is collected, what is kept how long, and where each attribute stands;\n" +
 			"--event shows an event type with its examples.\n\n" +
 			"As html the matrix is one file, to read, send and print. As emm it is YAML in the format of the\n" +
-			"public matrix, in a folder given with --out, which `trawl emm validate` accepts.",
-		Example: "  trawl matrix\n  trawl matrix --product okta --event add_to_group\n  trawl matrix --format html > matrix.html\n  trawl matrix --format emm --out matrix && trawl emm validate matrix",
+			"public matrix, in a folder given with --out, which `trawl emm validate` accepts.\n\n" +
+			"--observed shows the matrix as it was seen in what was really collected by the feeds of the\n" +
+			"configuration, whether or not `trawl run` is running: how often each event type came, which\n" +
+			"attributes were really filled, how late and how far back, and where that differs from what is\n" +
+			"documented. With --product it has every attribute.",
+		Example: "  trawl matrix\n  trawl matrix --product okta --event add_to_group\n  trawl matrix --format html > matrix.html\n  trawl matrix --format emm --out matrix && trawl emm validate matrix\n  trawl matrix --observed\n  trawl matrix --observed --product okta",
 	}
 	load, _ := a.catalogDirFlag(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&product, "product", "", "tell of this `PRODUCT` only")
 	flags.StringVar(&event, "event", "", "tell of this event `TYPE` of the product only, with its examples")
 	flags.StringVar(&a.format, "format", matrixFormats[0], "table, json, html or emm")
+	flags.BoolVar(&observed, "observed", false, "show what was seen in the records that were collected")
 	flags.StringVar(&out, "out", "", "`FOLDER` to write the files of --format emm to")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		switch {
@@ -43,6 +49,8 @@ func (a *app) matrixCommand() *cobra.Command {
 			return misuse(fmt.Errorf("--format is %q; it can be table, json, html or emm", a.format))
 		case out != "" && a.format != "emm":
 			return misuse(errors.New("--out goes with --format emm; write the others to a file with >"))
+		case observed && (a.format == "emm" || event != ""):
+			return misuse(errors.New("--observed goes with --product and --format table, json or html"))
 		case event != "" && product == "":
 			return misuse(errors.New("--event needs --product"))
 		}
@@ -51,7 +59,10 @@ func (a *app) matrixCommand() *cobra.Command {
 		}
 		return nil
 	}
-	cmd.RunE = func(*cobra.Command, []string) error {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if observed {
+			return a.observed(cmd.Context(), product)
+		}
 		cat, err := load()
 		if err != nil {
 			return err

@@ -26,6 +26,7 @@ const lookTimeout = 5 * time.Second
 // and by several goroutines.
 type Engine interface {
 	Status(ctx context.Context) (engine.Status, error)
+	Observed(ctx context.Context) (engine.Observed, error)
 	Change(ctx context.Context, feed, verb string, to time.Time) error
 	StartBackfill(ctx context.Context, feed string, since, until time.Time, concurrency int) (time.Time, error)
 	Push(ctx context.Context, feed string, records [][]byte, file bool) (collect.Pushed, error)

@@ -66,6 +66,12 @@ func (f *fake) StartBackfill(ctx context.Context, feed string, since, until time
 	return since.Add(time.Hour), f.err
 }
 
+func (f *fake) Observed(context.Context) (engine.Observed, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return engine.Observed{Running: true, Now: at(50), Problem: "none", Complete: map[string]time.Time{"wiz-prod/audit": at(8)}}, f.err
+}
+
 func (f *fake) Push(ctx context.Context, feed string, records [][]byte, file bool) (collect.Pushed, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -54,6 +54,16 @@ func Control(dataDir string, e Engine) (stop func(), err error) {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		look(w, r, e, func(s engine.Status) (int, any) { return http.StatusOK, s })
 	})
+	mux.HandleFunc("GET /observed", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
+		defer cancel()
+		o, err := e.Observed(ctx)
+		if err != nil {
+			writeJSON(w, http.StatusInternalServerError, failure{err.Error()})
+			return
+		}
+		writeJSON(w, http.StatusOK, o)
+	})
 	mux.HandleFunc("POST /feeds/{connection}/{source}/{verb}", func(w http.ResponseWriter, r *http.Request) {
 		to, err := timeValue(r, "to")
 		if err != nil {
@@ -234,6 +244,15 @@ func (c *Client) Status(ctx context.Context) (engine.Status, error) {
 	var s engine.Status
 	err := c.do(ctx, http.MethodGet, "/status", &s)
 	return s, err
+}
+
+// Observed asks for what was seen in the records of all feeds.
+func (c *Client) Observed(ctx context.Context) (engine.Observed, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*lookTimeout, fmt.Errorf("process %d does not answer", c.PID))
+	defer cancel()
+	var o engine.Observed
+	err := c.do(ctx, http.MethodGet, "/observed", &o)
+	return o, err
 }
 
 // Change asks for a change of a feed's position; see engine.Engine.Change.

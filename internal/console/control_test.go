@@ -57,6 +57,11 @@ func TestControl(t *testing.T) {
 	if d := cmp.Diff(working(), s); d != "" || err != nil {
 		t.Errorf("status: %v %s", err, d)
 	}
+	o, err := c.Observed(t.Context())
+	wanted, _ := f.Observed(t.Context())
+	if d := cmp.Diff(wanted, o); d != "" || err != nil {
+		t.Errorf("observed: %v %s", err, d)
+	}
 	to := time.Date(2026, 1, 31, 9, 0, 0, 123456789, time.FixedZone("", 3600))
 	if err := errors.Join(c.Change(t.Context(), "wiz-prod/audit", "pause", time.Time{}), c.Change(t.Context(), "wiz-prod/audit", "rewind", to)); err != nil {
 		t.Errorf("change: %v", err)

@@ -13,11 +13,18 @@ import (
 //go:embed matrix.html.tmpl
 var htmlText string
 
+//go:embed page.css
+var styleText string
+
+// Style is how pages about the matrix look: light and dark, on screens and on
+// paper.
+var Style = template.CSS(styleText) //nolint:gosec // it is a file of the program
+
 var htmlTemplate = template.Must(template.New("matrix").Parse(htmlText))
 
 // HTML writes the matrix as one page that needs nothing else, no script either.
 func HTML(w io.Writer, products []Product) error {
-	page := htmlPage{EventTypes: len(Matrix().EventTypes), Attributes: len(Matrix().Attributes)}
+	page := htmlPage{Style: Style, EventTypes: len(Matrix().EventTypes), Attributes: len(Matrix().Attributes)}
 	for _, p := range products {
 		made, err := newHTMLProduct(p)
 		if err != nil {
@@ -48,6 +55,7 @@ func HTML(w io.Writer, products []Product) error {
 // What the template shows.
 type (
 	htmlPage struct {
+		Style                  template.CSS
 		EventTypes, Attributes int
 		Products               []htmlProduct
 		Groups                 []htmlGroup

@@ -125,7 +125,7 @@ func (e *Engine) Once(ctx context.Context) error {
 	e.setOnce(true)
 	defer e.setOnce(false)
 	deliveries := e.startOutputs(ctx, e.outputs)
-	stopObserver := e.startObserver(ctx)
+	stopObserver := e.observer.Start(ctx)
 	defer stopObserver()
 	reading, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
@@ -207,7 +207,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	running, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	deliveries := e.startOutputs(ctx, e.outputs)
-	stopObserver := e.startObserver(ctx)
+	stopObserver := e.observer.Start(ctx)
 	var wg sync.WaitGroup
 	for _, c := range e.connections {
 		wg.Go(func() { c.run(running, e, giveUp) })

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/trawlsec/trawl/internal/config"
@@ -44,7 +43,7 @@ func (e *Engine) Observed(ctx context.Context) (Observed, error) {
 // maps records does.
 func (e *Engine) openObserver() {
 	e.observer = observe.New(observe.Options{
-		Log: e.log, Source: e.source, Shown: e.shower() >= 0, Logger: e.opts.Logger,
+		Log: observe.OnLog(e.log), Source: e.source, Shown: e.shower() >= 0, Logger: e.opts.Logger,
 		Save: e.opts.timing.observe,
 	})
 }
@@ -64,17 +63,6 @@ func (e *Engine) show(cfg *config.Output) func(*pagelog.Delivery) deliver.Observ
 			return t
 		}
 		return nil
-	}
-}
-
-// startObserver observes until stop is called; the end of ctx does not end it.
-func (e *Engine) startObserver(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var wg sync.WaitGroup
-	wg.Go(func() { e.observer.Run(ctx) })
-	return func() {
-		cancel()
-		wg.Wait()
 	}
 }
 

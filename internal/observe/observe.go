@@ -46,15 +46,33 @@ const (
 	readPatience = 500 * time.Millisecond
 )
 
-// Log is what an observer needs of a *pagelog.Log.
+// Log is what an observer needs of the log; see OnLog.
 type Log interface {
-	Reader(ctx context.Context, name string) (*pagelog.Reader, error)
+	OpenReader(ctx context.Context, name string) (PageReader, error)
 	Readers(ctx context.Context) ([]string, error)
 	DeleteReader(ctx context.Context, name string) error
 	Stats(ctx context.Context) (pagelog.Stats, error)
 	Pages(ctx context.Context, f pagelog.Feed, after uint64, yield func(pagelog.Page) error) error
 	States
 	PutState(ctx context.Context, key string, data []byte, rev uint64) (uint64, error)
+}
+
+// PageReader is what an observer needs of a *pagelog.Reader.
+type PageReader interface {
+	Next(ctx context.Context, limit int, wait time.Duration) ([]*pagelog.Delivery, error)
+	Ack(ctx context.Context, seq uint64) error
+	Seek(ctx context.Context, seq uint64) error
+	Pending(ctx context.Context) (pages int, done uint64, err error)
+	Close(ctx context.Context)
+}
+
+// OnLog is the Log of a log.
+func OnLog(l *pagelog.Log) Log { return onLog{l} }
+
+type onLog struct{ *pagelog.Log }
+
+func (l onLog) OpenReader(ctx context.Context, name string) (PageReader, error) {
+	return l.Reader(ctx, name)
 }
 
 // States is the part of a Log that is only looked at.
@@ -78,13 +96,12 @@ type Options struct {
 	Retry    time.Duration // how long it waits after a failure; 0: 5 s
 }
 
-// Observer counts what is in the log's pages. Run does that; the other methods
-// may be called from any goroutine.
+// Observer counts what is in the log's pages. Start begins that; the other
+// methods may be called from any goroutine.
 type Observer struct {
 	opts   Options
 	shown  chan *Tally
 	drains chan drain
-	ended  chan struct{} // closed when Run has
 
 	plansMu sync.Mutex
 	plans   map[*catalog.Source]*plan
@@ -92,9 +109,10 @@ type Observer struct {
 	mu      sync.Mutex // guards what others look at
 	feeds   map[pagelog.Feed]*kept
 	problem string
+	ended   chan struct{} // closed when it has stopped; nil: never started
 
-	// For Run alone.
-	reader *pagelog.Reader
+	// For what Start begins alone.
+	reader PageReader
 	at     uint64    // all pages up to it are in feeds
 	ahead  uint64    // the reader goes on behind it, or behind what is acknowledged
 	due    time.Time // when what is counted and not stored is to be; zero: there is nothing
@@ -124,7 +142,7 @@ func New(o Options) *Observer {
 		}
 	}
 	return &Observer{
-		opts: o, shown: make(chan *Tally, mostShown), drains: make(chan drain), ended: make(chan struct{}),
+		opts: o, shown: make(chan *Tally, mostShown), drains: make(chan drain),
 		plans: map[*catalog.Source]*plan{}, feeds: map[pagelog.Feed]*kept{},
 	}
 }
@@ -138,13 +156,13 @@ func (o *Observer) Show(d *pagelog.Delivery) *Tally {
 	}
 	t, err := newTally(p, &d.Page, d.After)
 	if err != nil {
-		return nil // Run will find the same, and say it
+		return nil // Start finds the same, and say it
 	}
 	t.done = o.take
 	return t
 }
 
-// take puts a page where Run finds it, or drops it: then Run reads it itself.
+// take puts a page where it is counted, or drops it: then it is read.
 func (o *Observer) take(t *Tally) {
 	select {
 	case o.shown <- t:
@@ -228,29 +246,55 @@ func (e *damagedError) Error() string {
 }
 func (e *damagedError) Unwrap() error { return e.err }
 
+var errStopped = errors.New("observe: it was stopped")
+
 // Drain returns when all pages up to through are counted and stored, or with
 // the reason why they are not.
 func (o *Observer) Drain(ctx context.Context, through uint64) error {
 	d := drain{ctx, through, make(chan error, 1)}
+	o.mu.Lock()
+	ended := o.ended
+	o.mu.Unlock()
+	if ended == nil {
+		return errStopped
+	}
 	select {
 	case o.drains <- d:
-	case <-o.ended:
-		return errors.New("observe: it has ended")
+	case <-ended:
+		return errStopped
 	case <-ctx.Done():
 		return fmt.Errorf("observe: %w", ctx.Err())
 	}
 	select {
 	case err := <-d.done:
 		return err
+	case <-ended:
+		return errStopped
 	case <-ctx.Done():
 		return fmt.Errorf("observe: %w", ctx.Err())
 	}
 }
 
-// Run counts until ctx ends, and stores what it has then, if that takes less
-// than a second. Failures do not end it.
-func (o *Observer) Run(ctx context.Context) {
-	defer close(o.ended)
+// Start counts until stop is called, which stores what there is then, if that
+// takes less than a second. The end of ctx does not end it, and failures do not.
+func (o *Observer) Start(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	o.mu.Lock()
+	o.ended = ended
+	o.mu.Unlock()
+	go func() {
+		defer close(ended)
+		o.insist(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// insist runs again after a failure.
+func (o *Observer) insist(ctx context.Context) {
 	var failing time.Time
 	said := ""
 	for ctx.Err() == nil {
@@ -372,7 +416,7 @@ func (o *Observer) readWait() time.Duration {
 	return min(max(time.Until(o.due), 0), readPatience)
 }
 
-// last counts what outputs have shown and stores it, when Run is stopped.
+// last counts what outputs have shown and stores it, when it is stopped.
 func (o *Observer) last(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -418,7 +462,7 @@ func (o *Observer) load(ctx context.Context) error {
 		}
 		feeds[pagelog.Feed{Connection: f.Connection, Source: f.Source}] = &kept{Feed: f, rev: rev}
 	}
-	if o.reader, err = o.opts.Log.Reader(ctx, Reader); err != nil {
+	if o.reader, err = o.opts.Log.OpenReader(ctx, Reader); err != nil {
 		return fmt.Errorf("observe: %w", err)
 	}
 	_, done, err := o.reader.Pending(ctx)

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,11 +42,7 @@ func (r *FeedReport) words() []string {
 		}
 		say("Without a place in the matrix: %d of %d records: %s%s.", r.Unlisted, r.Records, strings.Join(kinds, ", "), more)
 	}
-	for _, t := range r.Types {
-		if len(t.Empty) > 0 {
-			say("Empty in all %d records of %s: %s.", t.Count, t.EventType, strings.Join(t.Empty, ", "))
-		}
-	}
+	r.emptyWords(say)
 	if l := r.Lateness; l.Records > 0 {
 		documented := l.Documented
 		if documented == "" {
@@ -58,6 +55,37 @@ func (r *FeedReport) words() []string {
 		say("%d records have no time, or one that can't be.", r.Timeless)
 	}
 	return words
+}
+
+// emptyWords names attributes that are documented and that no record fills:
+// first those of every event type that should have them.
+func (r *FeedReport) emptyWords(say func(string, ...any)) {
+	should, lacks := map[string]int{}, map[string]int{}
+	for _, t := range r.Types {
+		for _, a := range t.Attributes {
+			if a.Documented {
+				should[a.Key]++
+			}
+		}
+		for _, key := range t.Empty {
+			lacks[key]++
+		}
+	}
+	everywhere := func(key string) bool { return should[key] > 1 && lacks[key] == should[key] }
+	var always []string
+	for _, key := range attributes() {
+		if everywhere(key) {
+			always = append(always, key)
+		}
+	}
+	if len(always) > 0 {
+		say("Empty here, whatever the event type: %s.", strings.Join(always, ", "))
+	}
+	for _, t := range r.Types {
+		if rest := slices.DeleteFunc(slices.Clone(t.Empty), everywhere); len(rest) > 0 {
+			say("Empty in all records of %s (%d): %s.", t.EventType, t.Count, strings.Join(rest, ", "))
+		}
+	}
 }
 
 func (r *FeedReport) retentionWords(say func(string, ...any)) {

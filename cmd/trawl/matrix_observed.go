@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/trawlsec/trawl/internal/config"
+	"github.com/trawlsec/trawl/internal/console"
+	"github.com/trawlsec/trawl/internal/observe"
+)
+
+// observed shows the matrix as it was seen, of one product or of all that are
+// configured.
+func (a *app) observed(ctx context.Context, product string) error {
+	cfg, err := a.load(config.WithoutSecrets)
+	if err != nil {
+		return err
+	}
+	in := observe.Input{}
+	var configured []string
+	for _, c := range cfg.Connections {
+		if !slices.Contains(configured, c.Product.ID) {
+			configured = append(configured, c.Product.ID)
+		}
+		for _, f := range c.Feeds {
+			if product == "" || product == c.Product.ID {
+				in.Sources = append(in.Sources, observe.Configured{Connection: c.Name, Source: f.Source})
+			}
+		}
+	}
+	if product != "" && !slices.Contains(configured, product) {
+		return misuse(fmt.Errorf("no connection is of product %q; there are some of %s", product, strings.Join(configured, ", ")))
+	}
+	return a.withEngine(ctx, cfg, func(e console.Engine) error {
+		o, err := e.Observed(ctx)
+		if err != nil {
+			return err
+		}
+		in.Now, in.Running, in.Problem, in.Feeds, in.Complete = o.Now, o.Running, o.Problem, o.Feeds, o.Complete
+		w := bufio.NewWriter(a.stdout)
+		return errors.Join(a.writeObserved(w, observe.Make(in), product != ""), w.Flush())
+	})
+}
+
+func (a *app) writeObserved(w io.Writer, r observe.Report, whole bool) error {
+	switch a.format {
+	case "json":
+		return writeJSON(w, r)
+	case "html":
+		return r.HTML(w)
+	}
+	tellObserved(w, r, whole, terminal(a.stdout), colours(a.stdout))
+	return nil
+}
+
+// tellObserved prints what was seen, for people; whole: with every attribute.
+func tellObserved(w io.Writer, r observe.Report, whole bool, width int, colour bool) {
+	if !r.Running {
+		fmt.Fprintln(w, "not running: what is stored is shown")
+	}
+	if r.Problem != "" {
+		fmt.Fprint(w, filled("", "Not all is counted: "+r.Problem, width))
+	}
+	for i, p := range r.Products {
+		if i > 0 || !r.Running || r.Problem != "" {
+			fmt.Fprintln(w)
+		}
+		title := p.Name
+		if colour {
+			title = "\x1b[1m" + title + "\x1b[0m"
+		}
+		fmt.Fprintln(w, title)
+		tellScores(w, p.Scores, width)
+		for _, f := range p.Feeds {
+			fmt.Fprintln(w)
+			tellFeed(w, f, whole, width, colour)
+		}
+	}
+	if len(r.Products) > 0 {
+		fmt.Fprintln(w)
+		tellMeanings(w, r.Products[0].Scores, width)
+	}
+}
+
+// tellScores prints the scores on a line.
+func tellScores(w io.Writer, s observe.Scores, width int) {
+	score := func(one observe.Score) string {
+		if one.Of == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%d/%d", one.Has, one.Of)
+	}
+	scores := &table{header: []string{"COVERAGE", "FILL", "FRESHNESS", "RETENTION"}}
+	scores.add(score(s.Coverage), score(s.Fill), lateness(s.Freshness.Lateness), score(s.Retention))
+	scores.print(w, width, false)
+}
+
+// tellMeanings says what the scores mean.
+func tellMeanings(w io.Writer, s observe.Scores, width int) {
+	for _, line := range []string{
+		"coverage: " + s.Coverage.Means, "fill: " + s.Fill.Means, "freshness: " + s.Freshness.Means, "retention: " + s.Retention.Means,
+		"--product NAME shows every attribute; --format json and html have the lists behind each number",
+	} {
+		fmt.Fprint(w, filled("", line, width))
+	}
+}
+
+// tellFeed prints what was seen of a feed.
+func tellFeed(w io.Writer, f observe.FeedReport, whole bool, width int, colour bool) {
+	fmt.Fprintf(w, "%s (%s): %s", f.Feed, f.SourceName, count(int(f.Records), "record"))
+	if f.Records > 0 {
+		fmt.Fprintf(w, " of %s to %s", when(f.First), when(f.Last))
+	}
+	if f.Gone > 0 {
+		fmt.Fprintf(w, ", %d gone", f.Gone)
+	}
+	fmt.Fprintln(w)
+	if len(f.Types) > 0 {
+		fmt.Fprintln(w)
+		seen := &table{header: []string{"EVENT TYPE", "RECORDS", "FIRST SEEN", "LAST SEEN", "FILLED", "LATENESS P50/P99"}, spare: []string{"FIRST SEEN", "LATENESS P50/P99"}}
+		for _, t := range f.Types {
+			seen.add(t.EventType, fmt.Sprint(t.Count), when(t.First), when(t.Last), fmt.Sprintf("%d/%d", t.Filled, t.Applicable), lateness(t.Lateness))
+		}
+		seen.print(w, width, colour)
+	}
+	if whole && len(f.Types) > 0 {
+		fmt.Fprintln(w)
+		tellFill(w, f, width, colour)
+	}
+	if whole && len(f.Kinds) > 0 && f.Placed {
+		fmt.Fprintln(w)
+		kinds := &table{header: []string{"WITHOUT A PLACE", "RECORDS", "FIRST SEEN", "LAST SEEN"}, spare: []string{"FIRST SEEN"}}
+		for _, k := range f.Kinds {
+			kinds.add(k.Value, fmt.Sprint(k.Count), when(k.First), when(k.Last))
+		}
+		kinds.print(w, width, colour)
+	}
+	for _, line := range f.Words {
+		text := filled("    ", line, width)
+		fmt.Fprint(w, "  - ", text[len("    "):])
+	}
+}
+
+// tellFill prints the share of records that fill each attribute.
+func tellFill(w io.Writer, f observe.FeedReport, width int, colour bool) {
+	fill := &table{header: []string{"EVENT TYPE", "ATTRIBUTE", "FILLED", "DOCUMENTED"}}
+	for _, t := range f.Types {
+		name := t.EventType
+		for _, a := range t.Attributes {
+			documented := "yes"
+			if !a.Documented {
+				documented = "no"
+				if a.Records == 0 {
+					continue // nobody says that it is there, and it is not
+				}
+			}
+			fill.add(name, a.Key, share(a), documented)
+			name = ""
+		}
+	}
+	fill.print(w, width, colour)
+}
+
+// share is a share in percent: neither 0 nor 100 unless it is.
+func share(a observe.Fill) string {
+	switch percent := 100 * a.Share; {
+	case a.Records == 0:
+		return "never"
+	case percent < 1:
+		return "<1 %"
+	case percent > 99 && a.Share < 1:
+		return ">99 %"
+	default:
+		return fmt.Sprintf("%.0f %%", percent)
+	}
+}
+
+func lateness(l observe.Lateness) string {
+	if l.Records == 0 {
+		return "-"
+	}
+	return short(l.P50.Round(time.Second/10)) + "/" + short(l.P99.Round(time.Second/10))
+}
