@@ -31,6 +31,7 @@ type fakeLog struct {
 	states  map[string]entry
 	rev     uint64
 	readers map[string]uint64
+	read    int // pages that readers were given
 }
 
 type entry struct {
@@ -171,7 +172,6 @@ type fakeReader struct {
 	s    *session
 	name string
 	at   uint64
-	read int // pages returned
 }
 
 func (r *fakeReader) Next(ctx context.Context, limit int, wait time.Duration) ([]*pagelog.Delivery, error) {
@@ -183,8 +183,8 @@ func (r *fakeReader) Next(ctx context.Context, limit int, wait time.Duration) ([
 		out = append(out, &pagelog.Delivery{Page: p, After: r.at})
 		r.at = p.Seq
 	}
+	r.s.read += len(out)
 	r.s.fakeLog.mu.Unlock()
-	r.read += len(out)
 	if len(out) == 0 {
 		timer := time.NewTimer(wait)
 		defer timer.Stop()

@@ -119,9 +119,11 @@ func TestShown(t *testing.T) {
 	if err := o.Drain(t.Context(), 20); err != nil {
 		t.Fatal(err)
 	}
-	if n := o.reader.(*fakeReader).read; n != 0 {
-		t.Errorf("%d pages were read though all were shown", n)
+	l.mu.Lock()
+	if l.read != 0 {
+		t.Errorf("%d pages were read though all were shown", l.read)
 	}
+	l.mu.Unlock()
 	show(t, o, l, 5)
 	for range 20 {
 		l.add(pagelog.Live, following, "Login")
