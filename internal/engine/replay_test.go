@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/trawlsec/trawl/internal/deliver"
+	"github.com/trawlsec/trawl/internal/observe"
 	"github.com/trawlsec/trawl/internal/pagelog"
 	"github.com/trawlsec/trawl/internal/saassim/wiz"
 )
@@ -83,7 +84,7 @@ func TestReplay(t *testing.T) {
 		if r := s.Outputs[0].Replay; r == nil || r.State != deliver.ReplayRunning || r.ID != plan.ID || r.Delivered != 0 {
 			t.Errorf("offline %t: replay is %+v", offline, r)
 		}
-		if got := w.readers(e); !slices.Equal(got, []string{"archive", "archive/replay", "other"}) {
+		if got := w.readers(e); !slices.Equal(got, []string{observe.Reader, "archive", "archive/replay", "other"}) {
 			t.Errorf("offline %t: readers %q", offline, got)
 		}
 		w.must(e.Close())
@@ -106,7 +107,7 @@ func TestReplay(t *testing.T) {
 	if sum != 2*330+30 {
 		t.Errorf("%d documents", sum)
 	}
-	if got := w.readers(e); !slices.Equal(got, []string{"archive", "other"}) {
+	if got := w.readers(e); !slices.Equal(got, []string{observe.Reader, "archive", "other"}) {
 		t.Errorf("readers %q", got)
 	}
 }
