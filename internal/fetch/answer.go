@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -277,6 +278,7 @@ func (c *Client) judge(p *plan, a answer, r *Request) (*Page, *Error) {
 	found := make([][]byte, inRules+len(c.rules))
 	var records, looked [][]byte
 	valid := false
+	a.body = bytes.TrimPrefix(a.body, byteOrderMark)
 	if a.err == nil {
 		if records, looked, valid = p.scan.Elements(a.body, found, inRecords, r.Look); !valid {
 			clear(found)
@@ -350,7 +352,8 @@ func (p *plan) page(a answer, found, records [][]byte, r *Request) (*Page, *Erro
 			return bad(Retry, "the answer's records at %s are no list", p.records)
 		}
 		page.Records = [][]byte{found[inRecords]}
-	case 'n': // an empty list, as far as the schemas of lists that may be null go
+	case 'n': // an empty list, as far as the schemas of lists that may be null go; or one that was lost
+		page.null = true
 	case 0:
 		if p.within && !hasData(found[inData]) {
 			return bad(Permanent, "the record is not there any more")

@@ -166,6 +166,7 @@ type Page struct {
 	Bytes   int            // of the answer, unpacked
 
 	found   [][]byte // in all records one after the other
+	null    bool     // the list of records is null
 	release func()
 }
 
@@ -213,6 +214,7 @@ func (c *Client) Page(ctx context.Context, r Request) (*Page, error) {
 func (c *Client) page(ctx context.Context, p *plan, r Request) (*Page, error) {
 	t := tries{most: c.opts.Tries}
 	var refused *session
+	nulls := 0
 	for attempt := 1; ; attempt++ {
 		if err := c.budget.wait(ctx, r.Low); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.op(&r), err)
@@ -229,12 +231,22 @@ func (c *Client) page(ctx context.Context, p *plan, r Request) (*Page, error) {
 		if failure == nil {
 			c.count(r.Source.ID, OK)
 			c.budget.succeeded()
+			if nulls++; page.null && nulls < mostNulls && !(page.Total == 0 && !page.More && nulls > 1) {
+				page.Release()
+				if err := sleep(ctx, jitter(0, firstBackoff)); err != nil {
+					return nil, fmt.Errorf("%s: %w", p.op(&r), err)
+				}
+				continue
+			}
 			return page, nil
 		}
 		wait, again := t.next(failure, time.Since(begun))
 		switch {
 		case failure.Class == Throttle:
 			c.budget.throttled(wait) // which holds this request too
+			if !again && failure.RetryAfter > 0 {
+				failure.Advice = join("; ", failure.Advice, fmt.Sprintf("it asks to be left alone for %s, and nothing is sent to it before", wait.Round(time.Second)))
+			}
 		case failure.Class == Auth && refused == nil:
 			refused, again = s, true
 		case failure.Class == Forbidden:

@@ -3,6 +3,7 @@ package fetch
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -74,8 +75,16 @@ func statusClass(status int) Class {
 		return Forbidden
 	case status == http.StatusTooManyRequests:
 		return Throttle
-	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
+	case status >= 500, slices.Contains(passing, status):
 		return Retry
 	}
 	return Permanent
+}
+
+// passing are the statuses below 500 that say nothing of the request: they come
+// from what stands between, or from a state that passes.
+var passing = []int{
+	http.StatusNotModified, http.StatusPaymentRequired, http.StatusRequestTimeout, http.StatusConflict, http.StatusPreconditionFailed,
+	http.StatusExpectationFailed, http.StatusTeapot, http.StatusMisdirectedRequest, http.StatusLocked, http.StatusFailedDependency,
+	http.StatusTooEarly, http.StatusUnavailableForLegalReasons,
 }

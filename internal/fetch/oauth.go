@@ -88,13 +88,17 @@ func (c *Client) post(ctx context.Context, n *names, auth *catalog.Auth) (*oauth
 	}
 	try, cancel := context.WithTimeout(ctx, c.opts.HTTP.Timeout)
 	defer cancel()
-	client := &http.Client{Transport: withHeaders{c.http.Transport, headers}, CheckRedirect: checkRedirect}
+	status := 0
+	client := &http.Client{Transport: withHeaders{c.http.Transport, headers, &status}, CheckRedirect: checkRedirect}
 	token, err := cfg.Token(context.WithValue(try, oauth2.HTTPClient, client))
 	if err == nil {
 		c.count("", OK)
 		return token, nil
 	}
 	e := c.signInFailure(ctx, try, err)
+	if e.Class == Retry {
+		e.Status = status // an answer that is no token is one all the same
+	}
 	if ctx.Err() == nil {
 		c.count("", e.Class)
 	}
@@ -105,6 +109,9 @@ func (c *Client) post(ctx context.Context, n *names, auth *catalog.Auth) (*oauth
 			address(cfg.TokenURL), settingNames(c.opts.Product, auth.TokenURL), c.opts.Name)
 	case e.Class == Auth:
 		e.Advice = c.credential(auth, cfg.TokenURL, "", nil)
+	case e.Class == Retry && e.Status == http.StatusOK:
+		e.Advice = fmt.Sprintf("what answers at %s gives no token: check %s of connection %s, and what stands between here and there",
+			address(cfg.TokenURL), settingNames(c.opts.Product, auth.TokenURL), c.opts.Name)
 	case e.Class == Retry && e.Status == 0:
 		e.Advice = c.unreachable(cfg.TokenURL, settingsIn(c.opts.Product, auth.TokenURL))
 	default:

@@ -92,8 +92,11 @@ func TestClasses(t *testing.T) {
 		{name: "ok", status: 200, body: "{" + nodes + "}", class: OK, tries: 1},
 		{name: "errors empty", status: 200, body: `{"errors":[],` + nodes + "}", class: OK, tries: 1},
 		{name: "errors null", status: 200, body: `{"errors":null,` + nodes + "}", class: OK, tries: 1},
+		{name: "byte order mark", status: 200, body: "\xef\xbb\xbf{" + nodes + "}", class: OK, tries: 1},
 		{name: "created", status: 201, body: "{" + nodes + "}", class: OK, tries: 1},
-		{name: "nodes null", status: 200, body: `{"data":{"auditLogEntries":{"nodes":null,"pageInfo":{"hasNextPage":false}}}}`, class: OK, tries: 1},
+		{name: "nodes null", status: 200, body: `{"data":{"auditLogEntries":{"nodes":null,"pageInfo":{"hasNextPage":false}}}}`, class: OK, tries: mostNulls},
+		{name: "nodes null, none counted", status: 200, body: `{"data":{"auditLogEntries":{"nodes":null,"pageInfo":{"hasNextPage":false},"totalCount":0}}}`, class: OK, tries: 2},
+		{name: "nodes null, some counted", status: 200, body: `{"data":{"auditLogEntries":{"nodes":null,"pageInfo":{"hasNextPage":false},"totalCount":3}}}`, class: OK, tries: mostNulls},
 		{name: "invalid UTF-8 and names twice", status: 200, body: `{"x":1,"x":"` + "\xff" + `",` + nodes + "}", class: OK, tries: 1},
 
 		{name: "reset", err: errors.New("connection reset by peer"), class: Retry, tries: mostTries, message: "connection reset by peer"},
@@ -101,6 +104,9 @@ func TestClasses(t *testing.T) {
 		{name: "502 HTML", status: 502, body: "<html>bad gateway</html>", headers: []string{"Content-Type", "text/html"}, class: Retry, tries: mostTries, message: "HTTP 502: Bad Gateway"},
 		{name: "408", status: 408, class: Retry, tries: mostTries},
 		{name: "425", status: 425, class: Retry, tries: mostTries},
+		{name: "304", status: 304, class: Retry, tries: mostTries, message: "HTTP 304: Not Modified"},
+		{name: "418", status: 418, class: Retry, tries: mostTries},
+		{name: "423", status: 423, class: Retry, tries: mostTries},
 		{name: "HTML", status: 200, body: "<!doctype html><title>Log in</title>", headers: []string{"Content-Type", "text/html"}, class: Retry, tries: mostTries, message: "HTML"},
 		{name: "empty", status: 200, class: Retry, tries: mostTries, message: "empty"},
 		{name: "no content", status: 204, class: Retry, tries: mostTries, message: "empty"},
@@ -131,11 +137,12 @@ func TestClasses(t *testing.T) {
 		{name: "auth in 200", status: 200, body: `{"errors":[{"message":"x","extensions":{"code":"UNAUTHENTICATED"}}],"data":null}`, class: Auth, tries: 2},
 		{name: "auth in 400", status: 400, body: `{"errors":[{"message":"x","extensions":{"code":"UNAUTHENTICATED"}}]}`, class: Auth, tries: 2},
 
-		{name: "429", status: 429, class: Throttle, tries: mostThrottles, message: "HTTP 429: Too Many Requests"},
-		{name: "429 that speaks of access", status: 429, body: `{"errors":[{"message":"access denied"}]}`, class: Throttle, tries: mostThrottles},
+		{name: "429", status: 429, class: Throttle, tries: mostBare, message: "HTTP 429: Too Many Requests"},
+		{name: "429 for an hour", status: 429, headers: []string{"Retry-After", "3600"}, class: Throttle, tries: 1, message: "it asks to be left alone for 15m0s"},
+		{name: "429 that speaks of access", status: 429, body: `{"errors":[{"message":"access denied"}]}`, class: Throttle, tries: mostBare},
 		{name: "rate limit in 200", status: 200, body: `{"errors":[{"message":"Rate limit exceeded","extensions":{"retryAfter":2}}],"data":null}`, class: Throttle, tries: mostThrottles},
-		{name: "rate limit in 403", status: 403, body: `{"errors":[{"message":"API rate limit exceeded"}]}`, class: Throttle, tries: mostThrottles},
-		{name: "rate limit in 400", status: 400, body: `{"errors":[{"message":"x","extensions":{"code":"RATE_LIMITED"}}]}`, class: Throttle, tries: mostThrottles},
+		{name: "rate limit in 403", status: 403, body: `{"errors":[{"message":"API rate limit exceeded"}]}`, class: Throttle, tries: mostBare},
+		{name: "rate limit in 400", status: 400, body: `{"errors":[{"message":"x","extensions":{"code":"RATE_LIMITED"}}]}`, class: Throttle, tries: mostBare},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -198,7 +205,8 @@ func TestMends(t *testing.T) {
 		{"partial", mostTries - 1, func() (*http.Response, error) {
 			return respond(200, `{"errors":[{"message":"x"}],"data":{"auditLogEntries":{"nodes":[]}}}`), nil
 		}},
-		{"throttle", mostThrottles - 1, func() (*http.Response, error) { return respond(429, ""), nil }},
+		{"throttle", mostThrottles - 1, func() (*http.Response, error) { return respond(429, "", "Retry-After", "9"), nil }},
+		{"bare throttle", mostBare - 1, func() (*http.Response, error) { return respond(429, ""), nil }},
 		{"auth", 1, func() (*http.Response, error) { return respond(401, ""), nil }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -382,7 +390,13 @@ func TestRetryAfter(t *testing.T) {
 					}
 					return respond(200, pageOf(1, "", false)), nil
 				}}
-				if _, err := client(t, a, nil).Page(t.Context(), auditPage("")); err != nil {
+				c := client(t, a, nil)
+				_, err := c.Page(t.Context(), auditPage(""))
+				if test.most > mostObeyed { // the next request waits
+					failure(t, err)
+					_, err = c.Page(t.Context(), auditPage(""))
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 				if wait := a.times[1].Sub(a.times[0]); wait < test.least || wait > test.most+time.Millisecond {

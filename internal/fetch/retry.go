@@ -12,14 +12,17 @@ import (
 
 const (
 	mostTries     = 7               // of one request, as long as failures are passing
-	mostLost      = 3 * time.Minute // on tries that failed and the waits between them
+	mostLost      = 2 * time.Minute // on tries that failed and the waits between them
 	firstBackoff  = 500 * time.Millisecond
 	mostBackoff   = 30 * time.Second
 	mostThrottles = 20 // of one request
 	firstThrottle = time.Second
 	mostThrottle  = time.Minute      // unless the API says how long
+	mostBare      = 7                // of them, those that did not say how long to wait: about a minute
 	mostAsked     = 15 * time.Minute // that an API may ask us to wait
+	mostObeyed    = 10 * time.Minute // that one request waits in all as the API asked; longer ones are waited for by the next
 	mostPatience  = 5 * time.Second  // for one wait where Options.Tries limits them
+	mostNulls     = 4                // times that null in place of a list is said before it is believed; 2 where a count says so too
 )
 
 // tries counts the failures of one request.
@@ -28,6 +31,8 @@ type tries struct {
 	failed    int
 	lost      time.Duration
 	throttled int
+	bare      int           // of them, those that said nothing else
+	obeyed    time.Duration // waited in the others
 }
 
 // next says whether to ask again after a failed try that took some time, and
@@ -54,13 +59,15 @@ func (t *tries) usual(e *Error, took time.Duration) (wait time.Duration, again b
 		return wait, true
 	case Throttle:
 		t.throttled++
-		wait = e.RetryAfter
-		if wait == 0 {
+		if wait = e.RetryAfter; wait > 0 {
+			t.obeyed += wait
+		} else {
 			// Not less than half: a throttle is no accident.
 			most := backoff(firstThrottle, mostThrottle, t.throttled)
 			wait = jitter(most/2, most)
+			t.bare++
 		}
-		return wait, t.throttled < mostThrottles
+		return wait, t.throttled < mostThrottles && t.bare < mostBare && t.obeyed <= mostObeyed
 	}
 	return 0, false
 }

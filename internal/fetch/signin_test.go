@@ -192,7 +192,7 @@ func TestSignInClasses(t *testing.T) {
 	}{
 		{"reset", func() *http.Response { return nil }, Retry, mostTries, "connection reset"},
 		{"503", func() *http.Response { return respond(503, "<html>") }, Retry, mostTries, "HTTP 503: Service Unavailable"},
-		{"HTML", func() *http.Response { return respond(200, "<html>") }, Retry, mostTries, "cannot parse json"},
+		{"HTML", func() *http.Response { return respond(200, "<html>") }, Retry, mostTries, "HTTP 200: oauth2: cannot parse json: invalid character '<' looking for beginning of value; what answers at https://auth.test/oauth/token gives no token: check token_url of connection wiz-prod"},
 		{"no token", func() *http.Response { return respond(200, "{}") }, Retry, mostTries, "missing access_token"},
 		{"429", func() *http.Response { return respond(429, "", "Retry-After", "3") }, Throttle, mostThrottles, "HTTP 429"},
 		{"invalid client", func() *http.Response {
@@ -368,5 +368,27 @@ func TestSignInContentType(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestSignInLifetime: however the lifetime of a token is written, the token is
+// used, and renewed in time where the lifetime makes sense.
+func TestSignInLifetime(t *testing.T) {
+	t.Parallel()
+	for lifetime, renews := range map[string]bool{
+		`3600`: true, `"3600"`: true, `3600.5`: true, `"3600.0"`: true, `3.6e3`: true, ` 3600 `: true,
+		`null`: false, `0`: false, `-1`: false, `"soon"`: false, `true`: false, `{}`: false, `[3600]`: false, `100000000000000000000`: false, `1e300`: false,
+	} {
+		for _, mark := range []string{"", "\xef\xbb\xbf", "\n "} {
+			a := &api{token: func(int, url.Values) *http.Response {
+				return respond(200, mark+`{"access_token":"`+testToken+`","expires_in":`+lifetime+`}`)
+			}}
+			c := client(t, a, nil)
+			if err := c.SignIn(t.Context()); err != nil {
+				t.Errorf("%s: %v", lifetime, err)
+			} else if s := c.sessions.current; s.header != "Bearer "+testToken || s.renew.IsZero() == renews {
+				t.Errorf("%s: to be renewed %v", lifetime, s.renew)
+			}
+		}
 	}
 }

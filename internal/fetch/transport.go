@@ -1,7 +1,7 @@
 package fetch
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,8 +12,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+
+	json "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // HTTPOptions say how a connection speaks HTTP.
@@ -114,12 +118,12 @@ func address(raw string) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
-// withHeaders adds headers to the token requests that x/oauth2 makes. It also
-// calls an answer that is JSON by the name of JSON: x/oauth2 reads text/plain,
-// which is what some servers say of all they send, as a form.
+// withHeaders adds headers to the token requests that x/oauth2 makes, and makes
+// their answers such as x/oauth2 reads.
 type withHeaders struct {
 	base    http.RoundTripper
 	headers http.Header
+	status  *int // of the last answer
 }
 
 func (t withHeaders) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -131,15 +135,46 @@ func (t withHeaders) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	body := bufio.NewReader(resp.Body)
-	if first, err := body.Peek(1); err == nil && first[0] == '{' {
-		resp.Header.Set("Content-Type", "application/json")
+	*t.status = resp.StatusCode
+	body, err := io.ReadAll(io.LimitReader(resp.Body, mostErrorBody))
+	resp.Body.Close()
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
 	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{body, resp.Body}
+	if body = bytes.TrimSpace(bytes.TrimPrefix(body, byteOrderMark)); len(body) > 0 && body[0] == '{' {
+		// x/oauth2 reads text/plain, which is what some servers say of all they send, as a form.
+		resp.Header.Set("Content-Type", "application/json")
+		body = plainLifetime(body)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+// byteOrderMark begins some texts in UTF-8, and means nothing.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// plainLifetime writes the lifetime of a token as whole seconds, and leaves it
+// out where it is no number or longer than a year: such a token is used until
+// it is refused. x/oauth2 takes no other, and a token without it.
+func plainLifetime(body []byte) []byte {
+	const name = "expires_in"
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(body, &members); err != nil || members[name] == nil {
+		return body
+	}
+	text := scalar(members[name])
+	if _, err := strconv.ParseInt(text, 10, 32); err == nil {
+		return body
+	}
+	delete(members, name)
+	if n, err := strconv.ParseFloat(text, 64); err == nil && n >= 1 && n < 366*24*3600 {
+		members[name] = jsontext.Value(strconv.Itoa(int(n)))
+	}
+	plain, err := json.Marshal(members)
+	if err != nil {
+		return body
+	}
+	return plain
 }
 
 // failure is why a request had no answer, in words: parent is the caller's
