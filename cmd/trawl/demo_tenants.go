@@ -52,6 +52,7 @@ func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err er
       client_id: ` + wiz.DefaultClientID + `
       client_secret: ${file:SECRET}
     rate_limit: {requests_per_second: 50, burst: 10}
+    http: {timeout: 5s}
     sources:
       audit:  {start: 25h, interval: 2s, page_size: 100}
       issues: {start: 25h, interval: 2s, page_size: 100}
@@ -70,6 +71,7 @@ func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err er
       client_secret: ${file:SECRET}
       enterprise_id: "` + box.DefaultEnterpriseID + `"
     rate_limit: {requests_per_second: 50, burst: 10}
+    http: {timeout: 5s}
     sources:
       events: {start: 25h, interval: 2s, page_size: 100}
 `,
@@ -86,6 +88,7 @@ func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err er
       client_secret: ` + appomni.DefaultClientSecret + `
       refresh_token: ${file:SECRET}
     rate_limit: {requests_per_second: 50, burst: 10}
+    http: {timeout: 5s}
     sources:
       audit: {start: 25h, interval: 2s, page_size: 100}
 `,

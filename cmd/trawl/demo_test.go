@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/deliver"
@@ -94,5 +95,19 @@ func TestNewestByTime(t *testing.T) {
 	// Five records of each source fall into each minute.
 	if first, last := all.last[0].at, all.last[mostShown-1].at; last.Minute() != 59 || first.Minute() != 56 {
 		t.Errorf("the newest are from %s to %s", first, last)
+	}
+}
+
+// TestProgressLine: a feed that is not well is named in it, shortly.
+func TestProgressLine(t *testing.T) {
+	t.Parallel()
+	s, _ := demoState(t)
+	line := progressLine(s, 10*time.Second)
+	if !strings.HasPrefix(line, "0 of 2 feeds read   0 records   600 delivered (60/s)   0 pages pending   10s   demo-wiz/issues retrying: a long reason") || len(line) > 300 {
+		t.Error(line)
+	}
+	s.Feeds[1].State = collect.StateCollecting
+	if line := progressLine(s, time.Second); strings.Contains(line, "issues") {
+		t.Error(line)
 	}
 }

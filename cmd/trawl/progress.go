@@ -22,6 +22,7 @@ type progress struct {
 const (
 	progressOnTerminal = 200 * time.Millisecond
 	progressElsewhere  = 10 * time.Second
+	mostTrouble        = 200 // characters about a feed
 )
 
 func (a *app) startProgress(e *engine.Engine) *progress {
@@ -69,11 +70,15 @@ func (p *progress) stop() {
 	p.done.Wait()
 }
 
-// progressLine is how the whole stands.
+// progressLine is how the whole stands, and the first feed that is not well.
 func progressLine(s engine.Status, since time.Duration) string {
 	var records, delivered int64
 	pending, ready := 0, 0
+	trouble := ""
 	for _, f := range s.Feeds {
+		if trouble == "" && !f.Healthy() {
+			trouble = fmt.Sprintf("   %s/%s %s: %s", f.Connection, f.Source, f.State, f.Reason)
+		}
 		records += f.Counts.Records
 		if f.Slices == 0 && !f.LastSuccess.IsZero() {
 			ready++
@@ -83,8 +88,8 @@ func progressLine(s engine.Status, since time.Duration) string {
 		delivered += o.Documents
 		pending = max(pending, o.PendingPages)
 	}
-	return fmt.Sprintf("%d of %d feeds read   %d records   %d delivered (%.0f/s)   %d pages pending   %s",
-		ready, len(s.Feeds), records, delivered, float64(delivered)/since.Seconds(), pending, since.Round(time.Second))
+	return fmt.Sprintf("%d of %d feeds read   %d records   %d delivered (%.0f/s)   %d pages pending   %s%s",
+		ready, len(s.Feeds), records, delivered, float64(delivered)/since.Seconds(), pending, since.Round(time.Second), cut(trouble, mostTrouble))
 }
 
 // watch shows how a piece of work goes: what look makes of each status, until

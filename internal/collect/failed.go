@@ -85,6 +85,9 @@ func (l *lane) failedAgain(ctx context.Context, i int, next Position, class fetc
 	return errors.Join(err, saved) // what is left of it waits a little, too
 }
 
+// larger doubles the pages that are asked for, up to the configured size.
+func (l *lane) larger() { l.size = min(2*l.size, l.feed.opts.PageSize) }
+
 // smaller halves the pages that are asked for.
 func (l *lane) smaller() {
 	l.size = max(l.size/2, 1)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -313,24 +314,36 @@ func TestHugePage(t *testing.T) {
 // with a name, costs a bounded number of requests, and loses nothing once it is
 // mended.
 func TestStuck(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		api, log := &tenant{}, newMemoryLog()
-		api.add(spread("e", 60, time.Now(), 50*time.Minute)...)
-		api.fault = func(r fetch.Request, p *fetch.Page) error {
-			p.More, p.Cursor = true, jsontext.Value(`"again"`)
-			return nil
-		}
-		f := open(t, api, log, nil)
-		err := f.Once(t.Context())
-		if !errors.As(err, new(*StuckError)) || f.Status().State != StateStuck || api.calls > 400 {
-			t.Fatalf("Once = %v after %d calls, state %s", err, api.calls, f.Status().State)
-		}
-		api.fault = nil
-		if err := f.Once(t.Context()); err != nil {
-			t.Fatalf("Once after it was mended: %v", err)
-		}
-		wantAll(t, api, log)
-	})
+	for name, again := range map[string]func(n int, p *fetch.Page){
+		"same cursor":     func(_ int, p *fetch.Page) { p.Cursor = jsontext.Value(`"again"`) },
+		"empty pages":     func(n int, p *fetch.Page) { p.Records, p.Cursor = nil, jsontext.Value(strconv.Itoa(n)) },
+		"repeated pages":  func(n int, p *fetch.Page) { p.Cursor = jsontext.Value(strconv.Itoa(n)) },
+		"without cursors": func(_ int, p *fetch.Page) { p.Cursor = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api, log := &tenant{}, newMemoryLog()
+				api.add(spread("e", 60, time.Now(), 50*time.Minute)...)
+				first, _ := api.Page(t.Context(), fetch.Request{Since: time.Now().Add(-time.Hour), Until: time.Now(), Size: 10, Source: source(nil)})
+				api.calls = 0
+				api.fault = func(_ fetch.Request, p *fetch.Page) error {
+					p.Records, p.More = first.Records, true
+					again(api.calls, p)
+					return nil
+				}
+				f := open(t, api, log, nil)
+				err := f.Once(t.Context())
+				if !errors.As(err, new(*StuckError)) || f.Status().State != StateStuck || api.calls > 400 {
+					t.Fatalf("Once = %v after %d calls, state %s", err, api.calls, f.Status().State)
+				}
+				api.fault = nil
+				if err := f.Once(t.Context()); err != nil {
+					t.Fatalf("Once after it was mended: %v", err)
+				}
+				wantAll(t, api, log)
+			})
+		})
+	}
 }
 
 func TestErrorsThatStop(t *testing.T) {

@@ -407,19 +407,19 @@ func (e *IncompleteError) reason() string {
 }
 
 // StuckError says that the API answers, but walks of slices keep ending before
-// the slices do; or, without Walks, that its stream leads nowhere.
+// the slices do, or that its stream leads nowhere.
 type StuckError struct {
-	Feed  pagelog.Feed
-	Walks int
-	Why   string
+	Feed   pagelog.Feed
+	Stream bool // it is the stream that does not lead on
+	Why    string
 }
 
 func (e *StuckError) Error() string {
-	if e.Walks == 0 {
+	if e.Stream {
 		return fmt.Sprintf("feed %s is stuck: the API answers, but its stream does not lead on (%s); new records are read by time meanwhile", e.Feed, e.Why)
 	}
-	return fmt.Sprintf("feed %s is stuck: the API answers, but %d walks in a row ended before their slice did, the last because %s; "+
-		"what it gave is in the log, and the rest is tried again", e.Feed, e.Walks, e.Why)
+	return fmt.Sprintf("feed %s is stuck: the API answers, but one walk after the other ends before its slice does, the last because %s; "+
+		"what it gave is in the log, and the rest is tried again", e.Feed, e.Why)
 }
 
 // DamagedError is stored state that can't be read. Nothing is read from the

@@ -22,16 +22,16 @@ const (
 	walksBeforeCut  = 2                    // a slice that stays short of its total is walked so often again before it is cut
 	leastCapped     = 2 * time.Millisecond // slices under the product's cap are not cut smaller
 	leastIncomplete = time.Second          // nor, for other reasons, than this
-	mostEmptyPages  = 200                  // in a row, in one walk
+	mostEmptyPages  = 100                  // in a row, in one walk
 	mostRepeats     = 50                   // pages in a row, in one walk, with nothing that it had not met
-	mostShort       = 150                  // walks of a slice and what it is cut into that end before their slice does
+	mostShort       = 150                  // walks of a slice and what it is cut into that end before their slice does; or pages for nothing in them
 	failsBeforeCut  = 2                    // a slice that fails so often at the same page is cut,
 	firstBeforeCut  = 3                    // and if that is its first page, so often
 	mostUnsaved     = 20                   // pages without new records before the position is written nevertheless
 )
 
 // shortWalks counts walks that ended before their slice did, by the slice that
-// they were cut from.
+// they were cut from. One that ended with many pages for nothing counts as many.
 type shortWalks map[sliceID]int
 
 // root is the counted slice that another was cut from, or that slice itself.
@@ -358,29 +358,32 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 		return nil
 	}
 	_, repeated := w.cursors[string(page.Cursor)]
+	idle := max(w.empty, w.repeats)
 	switch {
 	case page.More && page.Cursor == nil:
-		return l.endsShort(next, i, "the API says that there are more pages and gives no cursor for them")
+		return l.endsShort(next, i, 1, "the API says that there are more pages and gives no cursor for them")
 	case page.More && repeated:
-		return l.endsShort(next, i, "the API gives the same cursor again")
+		return l.endsShort(next, i, 1, "the API gives the same cursor again")
 	case page.More && w.empty >= mostEmptyPages:
-		return l.endsShort(next, i, fmt.Sprintf("the API gave %d pages in a row without a record", w.empty))
+		return l.endsShort(next, i, idle, fmt.Sprintf("the API gave %d pages in a row without a record", w.empty))
 	case page.More && w.repeats >= mostRepeats:
-		return l.endsShort(next, i, fmt.Sprintf("the API gave %d pages in a row with nothing but records that it had given before", w.repeats))
+		return l.endsShort(next, i, idle, fmt.Sprintf("the API gave %d pages in a row with nothing but records that it had given before", w.repeats))
 	case page.More:
 		s.Cursor = page.Cursor
 	case capped:
 		next.giveUp(i, fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", cmp.Or(limit, s.Seen)), true)
 	case page.Total >= 0 && s.Seen < w.total: // the most: records that left meanwhile move others across the pages
-		return l.endsShort(next, i, fmt.Sprintf("the API counts %d records and gave %d", w.total, s.Seen))
+		return l.endsShort(next, i, 1, fmt.Sprintf("the API counts %d records and gave %d", w.total, s.Seen))
 	default:
 		next.done(i)
+		l.larger()
 	}
 	return nil
 }
 
-// endsShort handles a walk that ended before its slice did.
-func (l *lane) endsShort(next *Position, i int, why string) error {
+// endsShort handles a walk that ended before its slice did, and counts for so
+// many.
+func (l *lane) endsShort(next *Position, i, weight int, why string) error {
 	s := &next.Slices[i]
 	level := slog.LevelWarn
 	if len(l.short) > 0 {
@@ -391,9 +394,9 @@ func (l *lane) endsShort(next *Position, i int, why string) error {
 		l.short = shortWalks{}
 	}
 	root := l.short.root(s.id())
-	if l.short[root]++; l.short[root] > mostShort {
+	if l.short[root] += weight; l.short[root] > mostShort {
 		l.short[root] = 0
-		return &StuckError{Feed: l.feed.opts.Feed, Walks: mostShort, Why: why}
+		return &StuckError{Feed: l.feed.opts.Feed, Why: why}
 	}
 	if s.Walks < walksBeforeCut {
 		next.again(i)

@@ -250,7 +250,7 @@ func (l *lane) astray(next *Position, why string) error {
 		return nil
 	}
 	s.Due = false
-	return &StuckError{Feed: l.feed.opts.Feed, Why: why}
+	return &StuckError{Feed: l.feed.opts.Feed, Stream: true, Why: why}
 }
 
 // failedStream decides what a failed page of the stream means. nil: the

@@ -377,9 +377,10 @@ func (c *connection) claim(ctx context.Context, e *Engine) (*pagelog.Lease, erro
 
 // runFeeds runs all feeds until ctx ends. A credential that is refused stops
 // them all; they are tried again together after a while, in case it was
-// mended. A feed that stopped for another reason is tried again when a person
-// changed something, and one that lacks a permission also after a while. When
-// the log takes no more writes nobody can go on: giveUp ends them all.
+// mended. A feed that stopped for another reason is tried again by itself, or
+// when a person changed something: a scope may be granted meanwhile, or what
+// stands between here and the API be mended. When the log takes no more writes
+// nobody can go on: giveUp ends them all.
 func (c *connection) runFeeds(ctx context.Context, retry time.Duration, giveUp context.CancelCauseFunc) {
 	for ctx.Err() == nil {
 		round, cancel := context.WithCancel(ctx)
@@ -404,10 +405,8 @@ func (c *connection) runFeeds(ctx context.Context, retry time.Duration, giveUp c
 					case isClass(err, fetch.Auth):
 						refused.Store(true)
 						cancel()
-					case isClass(err, fetch.Forbidden):
-						wait(round, retry, person) // a scope may be granted meanwhile
 					default:
-						wait(round, forever, person)
+						wait(round, retry, person)
 					}
 				}
 			})
@@ -430,8 +429,6 @@ func isClass(err error, class fetch.Class) bool {
 	var answer *fetch.Error
 	return errors.As(err, &answer) && answer.Class == class
 }
-
-const forever = time.Duration(1<<63 - 1)
 
 // wait waits for d, at most until ctx ends or early is closed.
 func wait(ctx context.Context, d time.Duration, early <-chan struct{}) {

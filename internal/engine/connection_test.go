@@ -90,6 +90,17 @@ func TestStoppedFeed(t *testing.T) {
 	}
 }
 
+// TestStoppedFeedAgain: a refusal may have come from what stands between, so
+// the feed is tried again without anybody's help.
+func TestStoppedFeedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wiz.Options{})
+	w.timing.retry = 300 * time.Millisecond
+	e := w.open(parts{sources: "{audit: {start: 25h, interval: 50ms, filter: {nonsense: [x]}}}"})
+	w.start(e)
+	w.until(e, "three tries", func(s Status) bool { return s.Connections[0].Answers[fetch.Permanent] >= 3 })
+}
+
 // TestForbiddenFeed: a missing scope concerns its feed only, which goes on once
 // the scope is there.
 func TestForbiddenFeed(t *testing.T) {

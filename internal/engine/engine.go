@@ -120,7 +120,7 @@ func (e *Engine) Close() error {
 
 // Once brings every feed to the present, delivers everything and returns.
 // The error joins what went wrong; the other feeds and outputs are finished
-// all the same. When ctx ended first it is ErrStopped.
+// all the same. When ctx ended first it wraps ErrStopped.
 func (e *Engine) Once(ctx context.Context) error {
 	e.setOnce(true)
 	defer e.setOnce(false)
@@ -147,12 +147,24 @@ func (e *Engine) Once(ctx context.Context) error {
 	}
 	stopped := deliveries.stop()
 	if ctx.Err() != nil {
-		return errors.Join(append(errs, stopped, ErrStopped)...)
+		return errors.Join(append(append(errs, e.trying()...), stopped, ErrStopped)...)
 	}
 	if errors.Join(errs...) == nil { // else it says the same
 		errs = append(errs, stopped)
 	}
 	return errors.Join(append(errs, e.trim(ctx))...)
+}
+
+// trying says which feeds fail at the moment, and why.
+func (e *Engine) trying() (errs []error) {
+	for _, c := range e.connections {
+		for _, f := range c.feeds {
+			if s := f.Status(); s.State == collect.StateRetrying {
+				errs = append(errs, fmt.Errorf("feed %s: %s", f.Name(), s.Reason))
+			}
+		}
+	}
+	return errs
 }
 
 func (e *Engine) setOnce(once bool) {

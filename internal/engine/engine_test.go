@@ -67,6 +67,22 @@ func TestOnceStopped(t *testing.T) {
 	w.wantAll("events.ndjson", 1)
 }
 
+// TestOnceStoppedInTrouble: stopped while a feed fails, it says which and why.
+func TestOnceStoppedInTrouble(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, wiz.Options{})
+	w.faults("error503")
+	e := w.open(parts{})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- e.Once(ctx) }()
+	w.until(e, "trouble", states(collect.StateRetrying, collect.StateRetrying))
+	stop()
+	if err := <-ended; !errors.Is(err, ErrStopped) || !strings.Contains(err.Error(), "feed wiz-prod/issues: attempt ") || !strings.Contains(err.Error(), "HTTP 503") {
+		t.Errorf("Once: %v", err)
+	}
+}
+
 // TestOnceTakesNoChanges: they are refused, not kept waiting.
 func TestOnceTakesNoChanges(t *testing.T) {
 	t.Parallel()
