@@ -30,8 +30,8 @@ func withGaps(t *testing.T, api *tenant, log *memoryLog, n int) (at []time.Time)
 	f := open(t, api, log, nil)
 	var incomplete *IncompleteError
 	var err error
-	for range 10 { // the first ones end as stuck where there are many
-		if err = f.Once(t.Context()); errors.As(err, &incomplete) {
+	for range 10 { // the first ones narrow them down where there are many
+		if err = f.Once(t.Context()); errors.As(err, &incomplete) && len(f.Position().Gaps) >= n {
 			break
 		}
 	}

@@ -17,21 +17,22 @@ type lane struct {
 	feed *Feed
 	name pagelog.Lane
 
-	mu       sync.Mutex // guards what follows; not held while a page is asked for
-	pos      Position
-	saved    savedState
-	stateRev uint64 // of the state entry; 0: there is none
-	seq      uint64 // of the lane's last page in the log
-	walks    map[sliceID]*walk
-	size     int       // records a page
-	began    time.Time // of the last round
-	target   time.Time // likewise, on the product's clock
-	gapRead  bool      // a page of a gap was asked for in this round
-	short    shortWalks
-	fails    int  // of the stream, in a row
-	renew    bool // the present position is to be asked for, though there is one
-	unsaved  int  // pages since the position was written
-	stale    bool // a write failed, so that the log may hold more than is known here
+	mu        sync.Mutex // guards what follows; not held while a page is asked for
+	pos       Position
+	saved     savedState
+	stateRev  uint64 // of the state entry; 0: there is none
+	seq       uint64 // of the lane's last page in the log
+	walks     map[sliceID]*walk
+	size      int       // records a page
+	began     time.Time // of the last round
+	target    time.Time // likewise, on the product's clock
+	gapRead   bool      // a page of a gap was asked for in this round
+	short     shortWalks
+	miscounts bool // the API's totals were found to count more than there is
+	fails     int  // of the stream, in a row
+	renew     bool // the present position is to be asked for, though there is one
+	unsaved   int  // pages since the position was written
+	stale     bool // a write failed, so that the log may hold more than is known here
 }
 
 // walk is what is known of a slice that is being read, besides its position.

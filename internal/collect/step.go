@@ -27,6 +27,7 @@ const (
 	mostShort       = 150                  // walks of a slice and what it is cut into that end before their slice does; or pages for nothing in them
 	failsBeforeCut  = 2                    // a slice that fails so often at the same page is cut,
 	firstBeforeCut  = 3                    // and if that is its first page, so often
+	mostDoubted     = 15                   // in place of mostShort, for walks short of a total by an API whose totals were found wrong
 	mostUnsaved     = 20                   // pages without new records before the position is written nevertheless
 )
 
@@ -373,17 +374,22 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 	case capped:
 		next.giveUp(i, fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", cmp.Or(limit, s.Seen)), true)
 	case page.Total >= 0 && s.Seen < w.total: // the most: records that left meanwhile move others across the pages
-		return l.endsShort(next, i, 1, fmt.Sprintf("the API counts %d records and gave %d", w.total, s.Seen))
+		return l.endsShort(next, i, 0, fmt.Sprintf("the API counts %d records and gave %d", w.total, s.Seen))
 	default:
+		if page.Total > 0 {
+			l.miscounts = false
+		}
 		next.done(i)
 		l.larger()
 	}
 	return nil
 }
 
-// endsShort handles a walk that ended before its slice did, and counts for so
-// many.
-func (l *lane) endsShort(next *Position, i, weight int, why string) error {
+// endsShort handles a walk that ended before its slice did, for nothing in so
+// many pages; 0: the API ended it, with less than it counts. Where that goes on
+// and on, its count may be what is wrong: the rest of what was cut is read once
+// and given up, so that it holds up nothing new.
+func (l *lane) endsShort(next *Position, i, idle int, why string) error {
 	s := &next.Slices[i]
 	level := slog.LevelWarn
 	if len(l.short) > 0 {
@@ -393,15 +399,31 @@ func (l *lane) endsShort(next *Position, i, weight int, why string) error {
 	if l.short == nil {
 		l.short = shortWalks{}
 	}
-	root := l.short.root(s.id())
-	if l.short[root] += weight; l.short[root] > mostShort {
+	root, most := l.short.root(s.id()), mostShort
+	switch {
+	case idle > 0 || !l.miscounts:
+	case s.Gap:
+		most = 0
+	default:
+		most = mostDoubted
+	}
+	l.short[root] += max(idle, 1)
+	switch spent := l.short[root] > most; {
+	case spent && idle == 0:
+		if !l.miscounts {
+			l.feed.log.Warn("more records are counted than given, wherever one looks", "lane", l.name, "since", s.Since, "until", s.Until, "reason", why)
+		}
+		l.miscounts = true
+		next.giveUp(i, why, false)
+	case spent:
 		l.short[root] = 0
 		return &StuckError{Feed: l.feed.opts.Feed, Why: why}
-	}
-	if s.Walks < walksBeforeCut {
+	case s.Walks < walksBeforeCut:
 		next.again(i)
-	} else if !next.cut(i, leastIncomplete) {
-		next.giveUp(i, why, false)
+	default:
+		if !next.cut(i, leastIncomplete) {
+			next.giveUp(i, why, false)
+		}
 	}
 	return nil
 }
