@@ -6,8 +6,8 @@ import (
 )
 
 // parseTime reads a time: RFC 3339 with any number of digits in the fraction,
-// also with a space for the T, without seconds, without a zone (which is UTC
-// then), and a date alone; or a number of seconds, milliseconds, microseconds
+// also with a space for the T or before the zone, without seconds, without a zone
+// (which is UTC then), and a date alone; or a number of seconds, milliseconds, microseconds
 // or nanoseconds since 1970, told apart by their size, from 1973 on. The result
 // is in UTC and within the years 0 to 9999.
 func parseTime(text []byte) (time.Time, bool) {
@@ -114,9 +114,18 @@ func (c *clock) fraction() int {
 	return nano
 }
 
-// zone reads Z, +hh:mm, +hhmm, +hh or nothing, as seconds east of UTC.
+// zone reads Z, UTC, GMT, +hh:mm, +hhmm, +hh, each also behind a space, or
+// nothing, as seconds east of UTC.
 func (c *clock) zone() int {
-	if len(c.text) == 0 || c.has("Zz") {
+	if len(c.text) == 0 {
+		return 0
+	}
+	c.has(" ")
+	if c.has("Zz") {
+		return 0
+	}
+	if name := string(c.text); name == "UTC" || name == "GMT" {
+		c.text = nil
 		return 0
 	}
 	sign := 1

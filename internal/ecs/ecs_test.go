@@ -147,6 +147,8 @@ func TestValues(t *testing.T) {
 		{"double", `"NaN"`, ``, `f: "NaN" is not a number`},
 		{"boolean", `false`, `false`, ""},
 		{"boolean", `"true"`, `true`, ""},
+		{"boolean", `"False"`, `false`, ""},
+		{"boolean", `"yes"`, ``, `f: "yes" is not true or false`},
 		{"boolean", `1`, ``, `f: 1 is not true or false`},
 		{"date", `"2025-02-06T13:39:25+01:00"`, `"2025-02-06T12:39:25.000000Z"`, ""},
 		{"date", `1738849165304`, `"2025-02-06T13:39:25.304000Z"`, ""},

@@ -332,8 +332,11 @@ func (st *state) convert(dst []byte, e *expr, text, raw []byte) ([]byte, bool) {
 			return append(dst, text...), true
 		}
 	case kindBoolean:
-		if string(text) == "true" || string(text) == "false" {
-			return append(dst, text...), true
+		switch {
+		case bytes.EqualFold(text, []byte("true")):
+			return append(dst, "true"...), true
+		case bytes.EqualFold(text, []byte("false")):
+			return append(dst, "false"...), true
 		}
 	case kindDate:
 		if t, ok := parseTime(text); ok {
