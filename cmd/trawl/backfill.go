@@ -20,15 +20,16 @@ func (a *app) backfillCommand() *cobra.Command {
 	var concurrency int
 	var cancel bool
 	cmd := &cobra.Command{
-		Use:   "backfill FEED --since T",
+		Use:   "backfill FEED [--since T]",
 		Short: "Collect a past range of a feed",
 		Long: "Reads a past range of one feed, several slices at once within the connection's rate limit and\n" +
 			"behind its live feeds. Records that the log has are not delivered again. While `trawl run` is\n" +
 			"running on the same data_dir the work is done there, and this command shows how it goes; ending\n" +
-			"it does not end the backfill. A backfill that was interrupted goes on with the same command, or\n" +
-			"by itself with the next `trawl run`.",
+			"it does not end the backfill. A backfill that was interrupted goes on with `trawl backfill FEED`,\n" +
+			"or by itself with the next `trawl run`.",
 		Example: "  trawl backfill wiz-prod/audit --since 2160h\n" +
 			"  trawl backfill wiz-prod/audit --since 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z --concurrency 8\n" +
+			"  trawl backfill wiz-prod/audit            # wait for the one that is under way\n" +
 			"  trawl backfill wiz-prod/audit --cancel",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			feed := args[0]
@@ -60,6 +61,12 @@ func (a *app) backfillCommand() *cobra.Command {
 					return nil
 				})
 			}
+			if since == "" {
+				if until != "" || cmd.Flags().Changed("concurrency") {
+					return misuse(errors.New("--until and --concurrency are of a new backfill; say with --since where it begins"))
+				}
+				return a.backfill(cmd.Context(), cfg, feed, nil)
+			}
 			from, to, err := period(since, until)
 			if err != nil {
 				return err
@@ -67,7 +74,9 @@ func (a *app) backfillCommand() *cobra.Command {
 			if concurrency < 1 || concurrency > collect.MostConcurrent {
 				return misuse(fmt.Errorf("--concurrency is %d, and must be between 1 and %d", concurrency, collect.MostConcurrent))
 			}
-			return a.backfill(cmd.Context(), cfg, feed, from, to, concurrency)
+			return a.backfill(cmd.Context(), cfg, feed, func(e console.Engine) error {
+				return a.startBackfill(cmd.Context(), e, feed, from, to, concurrency)
+			})
 		},
 	}
 	flags := cmd.Flags()
@@ -75,7 +84,6 @@ func (a *app) backfillCommand() *cobra.Command {
 	flags.StringVar(&until, "until", "", "end of the range, likewise (default now)")
 	flags.IntVar(&concurrency, "concurrency", 4, fmt.Sprintf("slices read at once, at most %d", collect.MostConcurrent))
 	flags.BoolVar(&cancel, "cancel", false, "give up the feed's backfill")
-	cmd.MarkFlagsOneRequired("since", "cancel")
 	cmd.MarkFlagsMutuallyExclusive("since", "cancel")
 	return cmd
 }
@@ -108,12 +116,21 @@ func moment(flag, text string, now time.Time) (time.Time, error) {
 	return at, nil
 }
 
-// backfill starts a backfill in the running Trawl and watches it, or does it
-// here when there is none.
-func (a *app) backfill(ctx context.Context, cfg *config.Config, feed string, since, until time.Time, concurrency int) (err error) {
+// backfill watches a backfill in the running Trawl, or does it here when there
+// is none. start begins it; nil: it is under way.
+func (a *app) backfill(ctx context.Context, cfg *config.Config, feed string, start func(console.Engine) error) (err error) {
+	if start == nil {
+		start = func(e console.Engine) error {
+			s, err := e.Status(ctx)
+			if b, _, _ := backfillStatus(s, feed); err == nil && (b == nil || b.Done >= 1) {
+				err = misuse(fmt.Errorf("feed %s: no backfill is under way; say with --since what to read", feed))
+			}
+			return err
+		}
+	}
 	client, err := console.Dial(ctx, cfg.DataDir)
 	if err == nil {
-		if err := a.startBackfill(ctx, client, feed, since, until, concurrency); err != nil {
+		if err := start(client); err != nil {
 			return err
 		}
 		return a.watchBackfill(ctx, client, feed, nil)
@@ -135,7 +152,7 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, feed string, sin
 		return err
 	}
 	defer stopControl()
-	if err := a.startBackfill(ctx, e, feed, since, until, concurrency); err != nil {
+	if err := start(e); err != nil {
 		return err
 	}
 	done := make(chan error, 1)
@@ -188,7 +205,7 @@ func (a *app) watchBackfill(ctx context.Context, e console.Engine, feed string, 
 		fmt.Fprintf(a.stderr, "the backfill of %s goes on in the running trawl; `trawl backfill %s --cancel` ends it\n", feed, feed)
 		return nil
 	case interrupted:
-		return errors.Join(err, fmt.Errorf("backfill %s: interrupted; the same command goes on with it", feed))
+		return errors.Join(err, fmt.Errorf("backfill %s: interrupted; `trawl backfill %s` goes on with it, and so does the next `trawl run`", feed, feed))
 	}
 	return err
 }

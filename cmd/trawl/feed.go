@@ -21,7 +21,7 @@ func (a *app) feedCommand() *cobra.Command {
 	}
 	var to string
 	rewind := a.feedVerb("rewind", "Read again from a time on; records still known are not delivered again",
-		"the next round begins there", func() (time.Time, error) {
+		"the next round reads from %s on", func() (time.Time, error) {
 			return moment("--to", to, time.Now())
 		}, nil)
 	rewind.Flags().StringVar(&to, "to", "", "`TIME` to go back to: one like 2026-01-31T09:00:00Z, a date, or how long ago, like 60d")
@@ -50,8 +50,8 @@ func (a *app) feedCommand() *cobra.Command {
 	return cmd
 }
 
-// feedVerb is one of the changes. at gives the time that it takes, sure asks
-// before it is done; both may be nil.
+// feedVerb is one of the changes. at gives the time that it takes, which done,
+// said afterwards, has a place for; sure asks before it is done. Both may be nil.
 func (a *app) feedVerb(verb, about, done string, at func() (time.Time, error), sure func(feed string) error) *cobra.Command {
 	return &cobra.Command{
 		Use:     verb + " FEED",
@@ -80,6 +80,9 @@ func (a *app) feedVerb(verb, about, done string, at func() (time.Time, error), s
 			return a.withEngine(cmd.Context(), cfg, func(e console.Engine) error {
 				if err := e.Change(cmd.Context(), args[0], verb, to); err != nil {
 					return err
+				}
+				if at != nil {
+					done = fmt.Sprintf(done, when(to))
 				}
 				fmt.Fprintf(a.stderr, "feed %s: %s\n", args[0], done)
 				return nil

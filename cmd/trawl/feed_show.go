@@ -54,8 +54,11 @@ func writeFeed(w io.Writer, f collect.Status, now time.Time) {
 	if f.Reason != "" {
 		fmt.Fprintf(w, ": %s", f.Reason)
 	}
-	fmt.Fprintf(w, "\n\nread to          %s (%s behind)\ncomplete to      %s\nlast success     %s\n",
-		when(f.Watermark), short(f.Lag(now)), when(f.CompleteTo), when(f.LastSuccess))
+	read := "nothing yet"
+	if !f.Watermark.IsZero() {
+		read = fmt.Sprintf("%s (%s behind)", when(f.Watermark), short(f.Lag(now)))
+	}
+	fmt.Fprintf(w, "\n\nread to          %s\ncomplete to      %s\nlast success     %s\n", read, when(f.CompleteTo), when(f.LastSuccess))
 	if f.LatenessMax > 0 {
 		fmt.Fprintf(w, "records appear   after %s (half of them), %s (99 %%), %s (the latest)\n", short(f.LatenessP50), short(f.LatenessP99), short(f.LatenessMax))
 	}
@@ -72,27 +75,31 @@ func writeFeed(w io.Writer, f collect.Status, now time.Time) {
 		fmt.Fprintf(w, "%s changed    %s: %s\n", c.Setting, when(c.At), c.Meaning)
 	}
 	fmt.Fprintln(w)
-	lanes := &table{header: []string{"LANE", "READ TO", "PAGES", "RECORDS", "DUPLICATES", "LATE", "SLICES LEFT", "GAPS"}}
+	lanes := &table{header: []string{"LANE", "READ TO", "PAGES", "RECORDS", "DUPLICATES", "LATE", "SLICES", "GAPS"}, spare: []string{"PAGES"}}
 	for _, l := range f.Lanes {
 		lanes.add(l.Lane, when(l.Watermark), fmt.Sprint(l.Counts.Pages), fmt.Sprint(l.Counts.Records), fmt.Sprint(l.Counts.Duplicates),
 			fmt.Sprint(l.Counts.Late), fmt.Sprint(len(l.Slices)), fmt.Sprint(len(l.Gaps)))
 	}
 	lanes.write(w)
-	left := &table{header: []string{"SLICE OF", "SINCE", "UNTIL", "RECORDS SO FAR", "CURSOR", "WHY IT IS A GAP"}}
+	left := &table{header: []string{"SLICE OF", "SINCE", "UNTIL", "RECORDS", "CURSOR"}, spare: []string{"CURSOR"}}
+	var gaps []string
 	for _, l := range f.Lanes {
 		for _, s := range l.Slices {
-			left.add(l.Lane, precise(s.Since), precise(s.Until), fmt.Sprint(s.Seen), cut(string(s.Cursor), 24), "")
+			left.add(l.Lane, precise(s.Since), precise(s.Until), fmt.Sprint(s.Seen), cut(string(s.Cursor), 24))
 		}
 		for _, s := range l.Gaps {
-			left.add(l.Lane, precise(s.Since), precise(s.Until), "-", "", s.Why)
+			gaps = append(gaps, gapLine(l.Lane, s, ""))
 		}
 		for _, s := range l.Missed {
-			left.add(l.Lane, precise(s.Since), precise(s.Until), "-", "", "given up: "+s.Why)
+			gaps = append(gaps, gapLine(l.Lane, s, "given up: "))
 		}
 	}
 	if len(left.rows) > 0 {
 		fmt.Fprintln(w)
 		left.write(w)
+	}
+	for _, line := range gaps {
+		fmt.Fprint(w, "\n", strings.Join(wrap(line, terminal(w)), "\n"), "\n")
 	}
 	if len(f.Runs) == 0 {
 		return
@@ -103,6 +110,11 @@ func writeFeed(w io.Writer, f collect.Status, now time.Time) {
 		runs.add(when(r.Began), short(r.Ended.Sub(r.Began)), fmt.Sprint(r.Records), fmt.Sprint(r.Duplicates), fmt.Sprint(r.Late), strings.TrimSuffix(string(r.State)+": "+r.Reason, ": "))
 	}
 	runs.write(w)
+}
+
+// gapLine is a gap, whose reason is too long for a table.
+func gapLine(lane string, s collect.Slice, what string) string {
+	return fmt.Sprintf("gap of %s, %s to %s: %s%s", lane, precise(s.Since), precise(s.Until), what, s.Why)
 }
 
 // writeWhole prints how a feed's whole readings stand.

@@ -110,6 +110,7 @@ func several(err error) []error {
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	line           *liveLine // see live
 
 	config    string
 	quiet     bool
@@ -177,7 +178,7 @@ func markMisuse(cmd *cobra.Command) {
 	}
 	if args != nil {
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
-			if err := cmp.Or(args(cmd, given), cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
+			if err := cmp.Or(args(cmd, given), missingFlags(cmd), cmd.ValidateFlagGroups()); err != nil {
 				return misuse(fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath()))
 			}
 			return nil
@@ -188,13 +189,28 @@ func markMisuse(cmd *cobra.Command) {
 	}
 }
 
+// missingFlags names the flags that a verb cannot do without.
+func missingFlags(cmd *cobra.Command) error {
+	var missing []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if _, required := f.Annotations[cobra.BashCompOneRequiredFlag]; required && !f.Changed {
+			what, _ := pflag.UnquoteUsage(f)
+			missing = append(missing, strings.TrimSpace("--"+f.Name+" "+what))
+		}
+	})
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("missing: %s", strings.Join(missing, " and "))
+}
+
 // argumentsOf checks arguments against a usage line: NAME is one, A | B either,
 // NAME... one or more, and what stands in brackets may be left out.
 func argumentsOf(use string) cobra.PositionalArgs {
 	var needed []string
 	most := 0 // -1: any number
 	for _, word := range strings.Fields(strings.ReplaceAll(use, " | ", "|"))[1:] {
-		if strings.HasPrefix(word, "-") {
+		if strings.HasPrefix(strings.TrimPrefix(word, "["), "-") {
 			break
 		}
 		name := strings.Trim(word, "[].")
@@ -320,9 +336,9 @@ func (a *app) logger() (*slog.Logger, error) {
 	options := &slog.HandlerOptions{Level: level}
 	switch a.logFormat {
 	case "text":
-		return slog.New(slog.NewTextHandler(a.stderr, options)), nil
+		return slog.New(slog.NewTextHandler(a.live(), options)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(a.stderr, options)), nil
+		return slog.New(slog.NewJSONHandler(a.live(), options)), nil
 	}
 	return nil, misuse(fmt.Errorf("--log-format is %q; it can be text or json", a.logFormat))
 }

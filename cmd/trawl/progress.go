@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -11,6 +12,58 @@ import (
 	"github.com/trawlsec/trawl/internal/console"
 	"github.com/trawlsec/trawl/internal/engine"
 )
+
+// liveLine is the stream for people with, on a terminal, a line at its end that is
+// written over. What others write in the meantime, log lines above all, goes
+// before it.
+type liveLine struct {
+	w io.Writer
+
+	mu   sync.Mutex
+	text string // "": there is none
+}
+
+// live is the stream for people; the first call is not to race with others.
+func (a *app) live() *liveLine {
+	if a.line == nil {
+		a.line = &liveLine{w: a.stderr}
+	}
+	return a.line
+}
+
+func (l *liveLine) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.text == "" {
+		return l.w.Write(b)
+	}
+	if _, err := fmt.Fprintf(l.w, "\r\x1b[K%s%s", b, l.text); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// show puts a line in place of the one before.
+func (l *liveLine) show(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = cut(text, max(terminal(l.w)-1, 0))
+	fmt.Fprint(l.w, "\r"+l.text+"\x1b[K")
+}
+
+// end leaves the line as it stands, or takes it away.
+func (l *liveLine) end(keep bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.text == "":
+	case keep:
+		fmt.Fprintln(l.w)
+	default:
+		fmt.Fprint(l.w, "\r\x1b[K")
+	}
+	l.text = ""
+}
 
 // progress tells how a long piece of work goes: a line that is written over on
 // a terminal, a line now and then elsewhere.
@@ -43,9 +96,7 @@ func (a *app) startProgress(e *engine.Engine) *progress {
 		for {
 			select {
 			case <-ctx.Done():
-				if width > 0 {
-					fmt.Fprint(a.stderr, "\r\x1b[K")
-				}
+				a.live().end(false)
 				return
 			case <-ticker.C:
 			}
@@ -55,7 +106,7 @@ func (a *app) startProgress(e *engine.Engine) *progress {
 			}
 			line := progressLine(s, time.Since(began))
 			if width > 0 {
-				fmt.Fprint(a.stderr, "\r"+cut(line, width-1)+"\x1b[K")
+				a.live().show(line)
 			} else {
 				fmt.Fprintln(a.stderr, line)
 			}
@@ -114,15 +165,14 @@ func (a *app) watch(ctx context.Context, e console.Engine, done <-chan error, lo
 			if done != nil {
 				err = <-done
 			}
-			if !a.quiet && width > 0 {
-				fmt.Fprintln(a.stderr)
-			}
+			a.live().end(true)
 			return true, err
 		case <-ticker.C:
 		}
 		s, lookErr := e.Status(context.WithoutCancel(ctx))
 		if lookErr != nil {
 			if done == nil {
+				a.live().end(true)
 				return false, lookErr
 			}
 			continue
@@ -134,15 +184,13 @@ func (a *app) watch(ctx context.Context, e console.Engine, done <-chan error, lo
 		switch {
 		case a.quiet || line == "":
 		case width > 0:
-			fmt.Fprint(a.stderr, "\r"+cut(line, width-1)+"\x1b[K")
+			a.live().show(line)
 		case ended || time.Since(told) >= progressElsewhere:
 			told = time.Now()
 			fmt.Fprintln(a.stderr, line)
 		}
 	}
-	if !a.quiet && width > 0 {
-		fmt.Fprintln(a.stderr)
-	}
+	a.live().end(true)
 	return false, err
 }
 

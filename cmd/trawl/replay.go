@@ -46,10 +46,13 @@ func (a *app) replayCommand() *cobra.Command {
 			if since == "" {
 				return a.replay(cmd.Context(), cfg, func(e console.Engine) ([]string, error) {
 					s, err := e.Status(cmd.Context())
-					if err == nil && !replaying(s, output) {
-						err = misuse(fmt.Errorf("output %s: no replay is under way; say with --since what to replay", output))
+					switch {
+					case err != nil:
+						return nil, err
+					case !replaying(s, output):
+						return nil, misuse(fmt.Errorf("output %s: no replay is under way; say with --since what to replay", output))
 					}
-					return []string{output}, err
+					return []string{output}, nil
 				})
 			}
 			r := engine.ReplayRequest{Output: output, Feed: feed, Plan: dry}
@@ -189,7 +192,11 @@ func (a *app) watchReplays(ctx context.Context, e console.Engine, outputs []stri
 			if _, ok := first[o.Output]; !ok {
 				first[o.Output] = r.Done()
 			}
-			line := fmt.Sprintf("%s  %3.0f %%  %s delivered%s", o.Output, 100*r.Done(), count(int(r.Delivered), "document"), timeLeft(r.Done(), first[o.Output], since))
+			refused := ""
+			if r.Refused > 0 {
+				refused = fmt.Sprintf(", %d refused", r.Refused)
+			}
+			line := fmt.Sprintf("%s  %3.0f %%  %s delivered%s%s", o.Output, 100*r.Done(), count(int(r.Delivered), "document"), refused, timeLeft(r.Done(), first[o.Output], since))
 			if o.State != deliver.StateOK {
 				line += fmt.Sprintf("  %s: %s", o.State, o.Reason)
 			}

@@ -132,7 +132,7 @@ func statusLines(s engine.Status, width int, colour bool) []string {
 			remark("%s: %s; `trawl dead list --output %s` says why", o.Output, count(o.DeadLetters, "dead letter"), o.Output)
 		}
 	}
-	remark("log: %d pages, %s of %s", s.Log.Pages, bytes(s.Log.Bytes), bytes(s.Log.MaxBytes))
+	remark("log: %s, %s of %s", count(s.Log.Pages, "page"), bytes(s.Log.Bytes), bytes(s.Log.MaxBytes))
 	return out
 }
 

@@ -123,8 +123,8 @@ type BusyError struct {
 }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("backfill feed %s: one from %s to %s is under way (%.0f %% done); wait for it, go on with the same range, or cancel it",
-		e.Feed, e.Backfill.Since.Format(time.RFC3339), e.Backfill.Until.Format(time.RFC3339), 100*e.Backfill.Done)
+	return fmt.Sprintf("backfill feed %s: one from %s to %s is under way (%.0f %% done); wait for it with `trawl backfill %s`, or add --cancel to end it",
+		e.Feed, e.Backfill.Since.Format(time.RFC3339), e.Backfill.Until.Format(time.RFC3339), 100*e.Backfill.Done, e.Feed)
 }
 
 // runBackfills works on backfills, now and as they are started, until ctx ends.

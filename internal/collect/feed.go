@@ -187,6 +187,8 @@ func (f *Feed) resume() {
 		f.mu.Lock()
 		f.status.Since = f.runs[n-1].Ended
 		f.mu.Unlock()
+	case f.main().pos.Created.IsZero() && f.main().pos.Whole == nil:
+		f.setState(StateIdle, "nothing was read yet")
 	default:
 		f.setState(StateIdle, "")
 	}

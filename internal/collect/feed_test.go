@@ -32,6 +32,13 @@ func TestOnceReadsEverythingOnce(t *testing.T) {
 			t.Fatalf("Once: %v", err)
 		}
 		wantAll(t, api, log)
+		var lanes []string
+		for _, l := range f.Status().Lanes {
+			lanes = append(lanes, l.Lane)
+		}
+		if !slices.Equal(lanes, []string{"live", "revisit", "backfill", "push"}) {
+			t.Errorf("lanes %q", lanes)
+		}
 		if s := f.Status(); s.Counts.Records != 95 || s.Counts.Pages != 10 || s.State != StateIdle || s.Watermark.Before(time.Now().Add(-time.Second)) {
 			t.Errorf("status = %+v", s)
 		}

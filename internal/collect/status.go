@@ -93,8 +93,12 @@ func (l *lane) publish() {
 	defer f.mu.Unlock()
 	s := &f.status
 	f.counts[l.name] = l.pos.Counts
-	lanes := slices.DeleteFunc(slices.Clone(s.Lanes), func(s LaneStatus) bool { return s.Lane == string(l.name) })
-	s.Lanes = append(lanes, LaneStatus{Lane: string(l.name), Watermark: l.pos.Watermark, Slices: slices.Clone(l.pos.Slices), Gaps: slices.Clone(l.pos.Gaps), Missed: l.pos.Missed, Counts: l.pos.Counts})
+	s.Lanes = slices.Clone(s.Lanes)
+	i := slices.IndexFunc(s.Lanes, func(s LaneStatus) bool { return s.Lane == string(l.name) })
+	if i < 0 {
+		i, s.Lanes = len(s.Lanes), append(s.Lanes, LaneStatus{})
+	}
+	s.Lanes[i] = LaneStatus{Lane: string(l.name), Watermark: l.pos.Watermark, Slices: slices.Clone(l.pos.Slices), Gaps: slices.Clone(l.pos.Gaps), Missed: l.pos.Missed, Counts: l.pos.Counts}
 	s.Counts = Counts{}
 	for _, c := range f.counts {
 		s.Counts.Pages += c.Pages

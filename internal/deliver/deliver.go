@@ -28,6 +28,8 @@ const (
 	firstBackoff = 500 * time.Millisecond
 	maxBackoff   = time.Minute
 
+	refusalsEvery = time.Minute // between two lines of the log about refused documents
+
 	defaultStopLimit = 6 * time.Second
 	defaultPatience  = 30 * time.Second
 )
@@ -151,7 +153,8 @@ type Deliverer struct {
 	opts   Options
 	logger *slog.Logger
 
-	replays replays
+	replays  replays
+	refusals refusals // Run's goroutine only
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced whenever what is below changes
@@ -236,6 +239,7 @@ func (d *Deliverer) Run(ctx context.Context) (err error) {
 	defer stopping()
 
 	err = d.run(ctx, hard)
+	d.refusals.tell(d.logger, 0)
 	if closeErr := d.opts.Output.Close(); closeErr != nil && err == nil {
 		d.logger.Warn("output not closed", "error", closeErr)
 	}
@@ -458,11 +462,33 @@ func (d *Deliverer) bury(ctx, hard context.Context, what task, letters []pagelog
 	return nil
 }
 
+// refusals are what is to be said of documents that were refused: an output that
+// takes none would otherwise fill the log with it.
+type refusals struct {
+	documents int
+	first     string // reason
+	told      time.Time
+}
+
+func (r *refusals) note(letters []pagelog.DeadLetter) {
+	if len(letters) > 0 && r.documents == 0 {
+		r.first = letters[0].Reason
+	}
+	r.documents += len(letters)
+}
+
+// tell says it, if anything is to be said and nothing was for so long.
+func (r *refusals) tell(logger *slog.Logger, every time.Duration) {
+	if now := time.Now(); r.documents > 0 && now.Sub(r.told) >= every {
+		logger.Warn("documents refused for good; see `trawl dead list`", "documents", r.documents, "first_reason", r.first)
+		r.documents, r.told = 0, now
+	}
+}
+
 // delivered counts a batch that is done with.
 func (d *Deliverer) delivered(b *batch, letters []pagelog.DeadLetter) {
-	if n := len(letters); n > 0 {
-		d.logger.Warn("documents refused for good; see `trawl dead list`", "documents", n, "first_reason", letters[0].Reason)
-	}
+	d.refusals.note(letters)
+	d.refusals.tell(d.logger, refusalsEvery)
 	d.change(func() {
 		d.status.Documents += int64(len(b.Ends) - b.refused)
 		d.status.Pages += int64(len(b.pages))
