@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -163,7 +164,9 @@ func (a *app) watch(ctx context.Context, e console.Engine, done <-chan error, lo
 			ended = true
 		case <-ctx.Done():
 			if done != nil {
-				err = <-done
+				if err = <-done; errors.Is(err, context.Canceled) {
+					err = nil // which is what interrupted says
+				}
 			}
 			a.live().end(true)
 			return true, err
