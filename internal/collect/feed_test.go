@@ -258,43 +258,6 @@ func TestGap(t *testing.T) {
 	})
 }
 
-// TestMiscount: an API that always counts more than it has is incomplete, and
-// holds up nothing new.
-func TestMiscount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		api, log := &tenant{}, newMemoryLog()
-		api.add(spread("e", 60, time.Now(), 50*time.Minute)...)
-		wrong := true
-		api.fault = func(_ fetch.Request, p *fetch.Page) error {
-			if wrong {
-				p.Total += 3
-			}
-			return nil
-		}
-		f := open(t, api, log, nil)
-		for round := range 20 {
-			api.calls = 0
-			if err := f.Once(t.Context()); !errors.As(err, new(*IncompleteError)) {
-				t.Fatalf("Once = %v", err)
-			}
-			if s := f.Status(); s.State != StateIncomplete || time.Since(s.Watermark) > time.Second {
-				t.Errorf("status = %+v", s)
-			}
-			if round > 0 && api.calls > 200 {
-				t.Errorf("round %d made %d requests", round, api.calls)
-			}
-			wantAll(t, api, log)
-			time.Sleep(time.Minute)
-			api.add(event{ID: fmt.Sprint("new ", round), Time: time.Now().Add(-time.Second)})
-		}
-		wrong = false
-		if err := f.Once(t.Context()); err != nil {
-			t.Fatalf("Once after it was mended: %v", err)
-		}
-		wantAll(t, api, log)
-	})
-}
-
 // TestSettingsChange: what other settings mean for a position is said, once,
 // and remembered.
 func TestSettingsChange(t *testing.T) {

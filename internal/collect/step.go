@@ -373,6 +373,8 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 		s.Cursor = page.Cursor
 	case capped:
 		next.giveUp(i, fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", cmp.Or(limit, s.Seen)), true)
+	case s.Cursor == nil && s.Walks > 0 && len(page.Records) >= w.total: // all in one answer, and not for the first time: the API has some twice
+		next.done(i)
 	case page.Total >= 0 && s.Seen < w.total: // the most: records that left meanwhile move others across the pages
 		return l.endsShort(next, i, 0, fmt.Sprintf("the API counts %d records and gave %d", w.total, s.Seen))
 	default:

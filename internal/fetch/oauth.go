@@ -109,6 +109,8 @@ func (c *Client) post(ctx context.Context, n *names, auth *catalog.Auth) (*oauth
 			address(cfg.TokenURL), settingNames(c.opts.Product, auth.TokenURL), c.opts.Name)
 	case e.Class == Auth:
 		e.Advice = c.credential(auth, cfg.TokenURL, "", nil)
+	case e.Class == Permanent: // a redirect that is not followed
+		e.Advice = fmt.Sprintf("check %s of connection %s", settingNames(c.opts.Product, auth.TokenURL), c.opts.Name)
 	case e.Class == Retry && e.Status == http.StatusOK:
 		e.Advice = fmt.Sprintf("what answers at %s gives no token: check %s of connection %s, and what stands between here and there",
 			address(cfg.TokenURL), settingNames(c.opts.Product, auth.TokenURL), c.opts.Name)
