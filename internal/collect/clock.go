@@ -7,7 +7,9 @@ import (
 
 // A window that ends at a moment which the product has not reached yet is not
 // complete when it was read. So where answers show that the clock of this
-// machine is ahead of the product's, the time is told by the product's.
+// machine is ahead of the product's, the time is told by the product's. Where it
+// is behind, windows end at the product's time, so that the newest records are
+// not left for later; but the watermark stays at this machine's.
 
 const (
 	dateGrain  = time.Second        // of the Date header
@@ -20,6 +22,7 @@ const (
 type clock struct {
 	mu     sync.Mutex
 	behind time.Duration
+	ahead  time.Duration // the product's of this machine's, at most; 0 where that is not sure
 }
 
 // observe takes the date of an answer that was asked for and received at these
@@ -33,6 +36,13 @@ func (c *clock) observe(asked, received, date time.Time) (change time.Duration) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was := c.behind
+	switch {
+	case -most <= c.ahead && c.ahead <= -least:
+	case most > -clockNoise, least < -mostAhead:
+		c.ahead = 0
+	default:
+		c.ahead = -least
+	}
 	switch {
 	case least <= c.behind && c.behind <= most: // nothing new
 	case least <= 0, most > mostAhead:
@@ -48,6 +58,14 @@ func (c *clock) at(t time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return t.Add(-c.behind).UTC().Truncate(time.Microsecond)
+}
+
+// latest is the latest that the product's time can be at a moment of this machine.
+func (c *clock) latest(t time.Time) time.Time {
+	at := c.at(t)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return at.Add(c.ahead)
 }
 
 // dated takes the date of an answer.

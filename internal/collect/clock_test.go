@@ -90,6 +90,49 @@ func TestClockBehind(t *testing.T) {
 	})
 }
 
+// TestClockBehindByTime: nor when it reads by time, whether once or for long;
+// and its records are not left until its clock gets there.
+func TestClockBehindByTime(t *testing.T) {
+	for _, behind := range []time.Duration{10 * time.Minute, 48 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			api, log := &tenant{}, newMemoryLog()
+			begun := time.Now()
+			api.add(every("new", 3000, 7*time.Second)...)
+			options := func(o *Options) {
+				o.Start = func(now time.Time) (time.Time, bool) { return now.Add(-time.Hour), true }
+				o.Now = func() time.Time { return time.Now().Add(-behind).Round(0) }
+			}
+			open1 := func() *Feed { return open(t, unhurried{dating{api}, 300 * time.Millisecond}, log, options) }
+			all := func(than time.Duration) {
+				t.Helper()
+				known := log.delivered()
+				for _, e := range api.events {
+					if e.Time.Before(time.Now().Add(-than)) && known[e.ID] != 1 {
+						t.Fatalf("after %s, %s of %s is there %d times", time.Since(begun), e.ID, e.Time.Sub(begun), known[e.ID])
+					}
+				}
+			}
+			for range 5 {
+				time.Sleep(3 * time.Minute)
+				if err := open1().Once(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				all(2 * time.Second)
+			}
+			f := open1()
+			stop := start(t, f)
+			for range 50 {
+				time.Sleep(5*time.Minute + 3*time.Second)
+				all(3 * time.Minute)
+			}
+			stop()
+			if p := f.Position(); p.Watermark.After(time.Now().Add(-behind)) {
+				t.Errorf("the watermark is at %s", p.Watermark)
+			}
+		})
+	}
+}
+
 func TestClock(t *testing.T) {
 	at := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	s := func(seconds float64) time.Time { return at.Add(time.Duration(seconds * float64(time.Second))) }

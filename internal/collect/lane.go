@@ -26,6 +26,7 @@ type lane struct {
 	size      int       // records a page
 	began     time.Time // of the last round
 	target    time.Time // likewise, on the product's clock
+	horizon   time.Time // where it ends: the latest that the product's clock can have shown
 	gapRead   bool      // a page of a gap was asked for in this round
 	short     shortWalks
 	miscounts bool // the API's totals were found to count more than there is
@@ -214,6 +215,7 @@ func (l *lane) plan(ctx context.Context) error {
 	}
 	opts, log := l.feed.opts, l.feed.log
 	now := l.feed.product()
+	l.horizon = l.feed.clock.latest(l.feed.now())
 	next := l.pos.clone()
 	oldest := l.feed.oldest(now)
 	if next.Watermark.IsZero() {
@@ -252,7 +254,7 @@ func (l *lane) plan(ctx context.Context) error {
 	case opts.Source.Stream != nil:
 		l.planStream(&next, since, now)
 	case now.After(since):
-		next.begin(since, now, len(opts.Source.Window.Fields))
+		next.begin(since, l.horizon, len(opts.Source.Window.Fields))
 	}
 	l.newRound(l.feed.now())
 	l.target = now

@@ -33,15 +33,18 @@ func (f *Feed) once(ctx context.Context) error {
 	}
 	target := f.now()
 	planned := false // a round, which also reads the gaps of earlier ones again
+	ahead := false   // and one more, because the product's clock showed itself ahead
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		at, reading := f.live.next()
 		if !reading {
-			if p := f.Position(); planned || p.Rev > 0 && !p.Watermark.Before(target) && len(p.Gaps) == 0 {
+			further := planned && !ahead && f.opts.Source.Stream == nil && f.clock.latest(target).Sub(f.live.horizon) > clockNoise
+			if p := f.Position(); !further && (planned || p.Rev > 0 && !p.Watermark.Before(target) && len(p.Gaps) == 0) {
 				break
 			}
+			ahead = further
 			if err := f.plan(ctx); err != nil {
 				return err
 			}
