@@ -42,7 +42,7 @@ func (a *app) observed(ctx context.Context, product string) error {
 		if err != nil {
 			return err
 		}
-		in.Now, in.Running, in.Problem, in.Feeds, in.Complete = o.Now, o.Running, o.Problem, o.Feeds, o.Complete
+		in.Now, in.Running, in.Problem, in.Feeds, in.Read = o.Now, o.Running, o.Problem, o.Feeds, o.Read
 		w := bufio.NewWriter(a.stdout)
 		return errors.Join(a.writeObserved(w, observe.Make(in), product != ""), w.Flush())
 	})
@@ -77,6 +77,9 @@ func tellObserved(w io.Writer, r observe.Report, whole bool, width int, colour b
 		}
 		fmt.Fprintln(w, title)
 		tellScores(w, p.Scores, width)
+		if whole {
+			tellLists(w, p.Scores, width)
+		}
 		for _, f := range p.Feeds {
 			fmt.Fprintln(w)
 			tellFeed(w, f, whole, width, colour)
@@ -90,22 +93,69 @@ func tellObserved(w io.Writer, r observe.Report, whole bool, width int, colour b
 
 // tellScores prints the scores on a line.
 func tellScores(w io.Writer, s observe.Scores, width int) {
-	score := func(one observe.Score) string {
+	score := func(one observe.Score, none string) string {
 		if one.Of == 0 {
-			return "-"
+			return none
 		}
 		return fmt.Sprintf("%d/%d", one.Has, one.Of)
 	}
 	scores := &table{header: []string{"COVERAGE", "FILL", "FRESHNESS", "RETENTION"}}
-	scores.add(score(s.Coverage), score(s.Fill), lateness(s.Freshness.Lateness), score(s.Retention))
+	scores.add(score(s.Coverage, "-"), score(s.Fill, "-"), lateness(s.Freshness.Lateness), score(s.Retention, "not tried"))
 	scores.print(w, width, false)
+}
+
+// tellLists prints what the scores count and what lacks.
+func tellLists(w io.Writer, s observe.Scores, width int) {
+	list := func(title string, items []string) {
+		if len(items) > 0 {
+			fmt.Fprint(w, title, ":\n", filled("    ", strings.Join(items, ", "), width))
+		}
+	}
+	fmt.Fprintln(w)
+	list("seen", s.Coverage.Yes)
+	list("never seen", s.Coverage.No)
+	for _, lack := range lacking(s.Fill) {
+		list(lack.attribute+" filled in no record of", lack.types)
+	}
+	list("answered as far back as documented", s.Retention.Yes)
+	list("did not answer as far back as documented", s.Retention.No)
+}
+
+// lack is an attribute, and the event types of which no record fills it.
+type lack struct {
+	attribute string
+	types     []string
+}
+
+// lacking goes by attribute, as one is often not there at all.
+func lacking(fill observe.Score) (lacks []lack) {
+	elsewhere := map[string]bool{}
+	for _, name := range fill.Yes {
+		_, attribute, _ := strings.Cut(name, ".")
+		elsewhere[attribute] = true
+	}
+	for _, name := range fill.No {
+		eventType, attribute, _ := strings.Cut(name, ".")
+		i := slices.IndexFunc(lacks, func(l lack) bool { return l.attribute == attribute })
+		if i < 0 {
+			i = len(lacks)
+			lacks = append(lacks, lack{attribute: attribute})
+		}
+		lacks[i].types = append(lacks[i].types, eventType)
+	}
+	for i, l := range lacks {
+		if !elsewhere[l.attribute] && len(l.types) > 1 {
+			lacks[i].types = []string{fmt.Sprintf("any of the %d event types that it is for", len(l.types))}
+		}
+	}
+	return lacks
 }
 
 // tellMeanings says what the scores mean.
 func tellMeanings(w io.Writer, s observe.Scores, width int) {
 	for _, line := range []string{
 		"coverage: " + s.Coverage.Means, "fill: " + s.Fill.Means, "freshness: " + s.Freshness.Means, "retention: " + s.Retention.Means,
-		"--product NAME shows every attribute; --format json and html have the lists behind each number",
+		"--product NAME shows every attribute and the lists behind each number, as --format json and html do",
 	} {
 		fmt.Fprint(w, filled("", line, width))
 	}
@@ -113,14 +163,14 @@ func tellMeanings(w io.Writer, s observe.Scores, width int) {
 
 // tellFeed prints what was seen of a feed.
 func tellFeed(w io.Writer, f observe.FeedReport, whole bool, width int, colour bool) {
-	fmt.Fprintf(w, "%s (%s): %s", f.Feed, f.SourceName, count(int(f.Records), "record"))
+	title := fmt.Sprintf("%s (%s): %s", f.Feed, f.SourceName, count(int(f.Records), "record"))
 	if f.Records > 0 {
-		fmt.Fprintf(w, " of %s to %s", when(f.First), when(f.Last))
+		title += fmt.Sprintf(" of %s to %s", when(f.First), when(f.Last))
 	}
 	if f.Gone > 0 {
-		fmt.Fprintf(w, ", %d gone", f.Gone)
+		title += fmt.Sprintf(", %d gone", f.Gone)
 	}
-	fmt.Fprintln(w)
+	fmt.Fprint(w, filled("", title, width))
 	if len(f.Types) > 0 {
 		fmt.Fprintln(w)
 		seen := &table{header: []string{"EVENT TYPE", "RECORDS", "FIRST SEEN", "LAST SEEN", "FILLED", "LATENESS P50/P99"}, spare: []string{"FIRST SEEN", "LATENESS P50/P99"}}
@@ -147,38 +197,27 @@ func tellFeed(w io.Writer, f observe.FeedReport, whole bool, width int, colour b
 	}
 }
 
-// tellFill prints the share of records that fill each attribute.
+// tellFill prints the share of records that fill each attribute that is
+// documented, or there all the same.
 func tellFill(w io.Writer, f observe.FeedReport, width int, colour bool) {
-	fill := &table{header: []string{"EVENT TYPE", "ATTRIBUTE", "FILLED", "DOCUMENTED"}}
+	fill := &table{header: []string{"EVENT TYPE", "ATTRIBUTE", "FILLED"}}
 	for _, t := range f.Types {
 		name := t.EventType
 		for _, a := range t.Attributes {
-			documented := "yes"
-			if !a.Documented {
-				documented = "no"
-				if a.Records == 0 {
-					continue // nobody says that it is there, and it is not
-				}
+			share := a.Percent()
+			switch {
+			case a.Records == 0 && !a.Documented:
+				continue // nobody says that it is there, and it is not
+			case a.Records == 0:
+				share = "never"
+			case !a.Documented && !slices.Contains(f.NotDocumented, t.EventType):
+				share += " though not documented"
 			}
-			fill.add(name, a.Key, share(a), documented)
+			fill.add(name, a.Key, share)
 			name = ""
 		}
 	}
 	fill.print(w, width, colour)
-}
-
-// share is a share in percent: neither 0 nor 100 unless it is.
-func share(a observe.Fill) string {
-	switch percent := 100 * a.Share; {
-	case a.Records == 0:
-		return "never"
-	case percent < 1:
-		return "<1 %"
-	case percent > 99 && a.Share < 1:
-		return ">99 %"
-	default:
-		return fmt.Sprintf("%.0f %%", percent)
-	}
 }
 
 func lateness(l observe.Lateness) string {

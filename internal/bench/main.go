@@ -39,12 +39,15 @@ func run() error {
 	sizes := flag.String("records", "200000,2000000", "how many records, comma separated; the baseline runs for the first")
 	idle := flag.Duration("idle", 30*time.Second, "how long to watch an idle process; 0: not at all")
 	profile := flag.String("cpuprofile", "", "have trawl write a CPU profile of the first run to `FILE`")
+	observing := flag.Int("observing", 0, "only compare the CPU time of `N` runs with that of N that do not observe the matrix")
 	flag.Parse()
 	switch {
 	case *serve > 0:
 		return serveRecords(*serve)
 	case *baseline != "":
 		return plain(*baseline)
+	case *observing > 0:
+		return compareObserving(strings.Split(*sizes, ",")[0], *observing)
 	}
 	return measure(strings.Split(*sizes, ","), *idle, *profile)
 }
@@ -109,9 +112,9 @@ func measure(sizes []string, idle time.Duration, profile string) error {
 	if err != nil {
 		return fmt.Errorf("find the benchmark's own program: %w", err)
 	}
-	trawl := filepath.Join(dir, "trawl")
-	if out, err := exec.Command("go", "build", "-trimpath", "-o", trawl, "./cmd/trawl").CombinedOutput(); err != nil {
-		return fmt.Errorf("build trawl (run this from the top of the repository): %w\n%s", err, out)
+	trawl, err := build(dir, "trawl")
+	if err != nil {
+		return err
 	}
 	fmt.Printf("%s, %d cores, %s\n\n", runtime.Version(), runtime.NumCPU(), time.Now().UTC().Format("2006-01-02"))
 	fmt.Printf("%-26s %10s %10s %10s %12s %12s\n", "", "records", "seconds", "CPU s", "records/s", "peak memory")
@@ -155,6 +158,16 @@ func measure(sizes []string, idle time.Duration, profile string) error {
 		return watchIdle(trawl, filepath.Join(dir, "idle"), self, idle)
 	}
 	return nil
+}
+
+// build makes the program, or a variant of it.
+func build(dir, name string, flags ...string) (path string, err error) {
+	path = filepath.Join(dir, name)
+	args := append([]string{"build", "-trimpath", "-o", path}, flags...)
+	if out, err := exec.Command("go", append(args, "./cmd/trawl")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build trawl (run this from the top of the repository): %w\n%s", err, out)
+	}
+	return path, nil
 }
 
 // startServer runs the tenant as a process of its own.

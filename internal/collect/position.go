@@ -26,6 +26,9 @@ type Position struct {
 	ForgetTo  uint64    `json:"forget_to,omitempty"` // ids in pages up to this sequence do not count as seen (set by reset)
 	Counts    Counts    `json:"counts"`              // since the feed began
 
+	Asked time.Duration `json:"asked,omitempty"` // how far back the product answered for, at most
+	Reach time.Duration `json:"reach,omitempty"` // how old the oldest record was that it answered with, new or known
+
 	// Of the backfill lane: what lies in [Next, Until) has not been begun.
 	Since       time.Time `json:"since,omitzero"`
 	Next        time.Time `json:"next,omitzero"`

@@ -60,4 +60,7 @@ type LaneStatus struct {
 	Gaps      []Slice   `json:"gaps,omitempty"`
 	Missed    []Slice   `json:"missed,omitempty"` // the last gaps that got too old to be read again
 	Counts    Counts    `json:"counts"`
+
+	Asked time.Duration `json:"asked_ns,omitempty"` // how far back the product answered for, at most
+	Reach time.Duration `json:"reach_ns,omitempty"` // how old the oldest record was that it answered with, new or known
 }

@@ -98,7 +98,8 @@ func (l *lane) publish() {
 	if i < 0 {
 		i, s.Lanes = len(s.Lanes), append(s.Lanes, LaneStatus{})
 	}
-	s.Lanes[i] = LaneStatus{Lane: string(l.name), Watermark: l.pos.Watermark, Slices: slices.Clone(l.pos.Slices), Gaps: slices.Clone(l.pos.Gaps), Missed: l.pos.Missed, Counts: l.pos.Counts}
+	s.Lanes[i] = LaneStatus{Lane: string(l.name), Watermark: l.pos.Watermark, Slices: slices.Clone(l.pos.Slices), Gaps: slices.Clone(l.pos.Gaps), Missed: l.pos.Missed,
+		Counts: l.pos.Counts, Asked: l.pos.Asked, Reach: l.pos.Reach}
 	s.Counts = Counts{}
 	for _, c := range f.counts {
 		s.Counts.Pages += c.Pages
@@ -344,7 +345,9 @@ func Reset(ctx context.Context, f *Feed) error {
 		return fmt.Errorf("reset feed %s: %w", f.opts.Feed, err)
 	}
 	for _, l := range f.all() {
-		if err := l.jump(ctx, func(p *Position) { *p = Position{Rev: p.Rev, ForgetTo: newest, Counts: p.Counts} }); err != nil {
+		if err := l.jump(ctx, func(p *Position) {
+			*p = Position{Rev: p.Rev, ForgetTo: newest, Counts: p.Counts, Asked: p.Asked, Reach: p.Reach}
+		}); err != nil {
 			return err
 		}
 	}

@@ -208,6 +208,9 @@ func (l *lane) digest(ctx context.Context, read asked, page *fetch.Page) error {
 	}
 	next, stream := l.pos.clone(), read.Field == streamField
 	batch := l.pick(page, w, &next, stream)
+	if !stream && l != l.feed.snapshot {
+		next.answered(read.Since, page.Fetched, batch.oldest)
+	}
 	short, empty, repeats := maps.Clone(l.short), w.empty, w.repeats
 	var walking bool // nothing but the cursor has moved
 	var stuck error
@@ -245,6 +248,7 @@ func (l *lane) digest(ctx context.Context, read asked, page *fetch.Page) error {
 type batch struct {
 	page     pagelog.Page
 	newest   time.Time       // event time, of all records
+	oldest   time.Time       // likewise; zero: none has a time
 	median   time.Time       // likewise; of the stream only
 	lateness []time.Duration // of the new records
 	met      []uint64        // hashes of the records that the walk had not met, new or known; in a whole reading, of their ids
@@ -277,6 +281,9 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position, stream bool) batc
 		key := l.feed.opts.Keyer.KeyOf(record, page.Found(i))
 		h := key.Hash()
 		b.newest = later(b.newest, key.Time)
+		if !key.Time.IsZero() && (b.oldest.IsZero() || key.Time.Before(b.oldest)) {
+			b.oldest = key.Time
+		}
 		if stream {
 			times = append(times, key.Time)
 		}
@@ -334,6 +341,17 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position, stream bool) batc
 	next.Counts.Duplicates += int64(b.page.Counts.Duplicates)
 	next.Counts.Late += int64(b.page.Counts.Late)
 	return b
+}
+
+// answered notes how far back the product was asked, and how old the oldest
+// record was that it answered with; zero: none. A record that claims to be older
+// than what was asked for is not taken at its word.
+func (p *Position) answered(since, fetched, oldest time.Time) {
+	asked := fetched.Sub(since)
+	p.Asked = max(p.Asked, asked)
+	if !oldest.IsZero() {
+		p.Reach = max(p.Reach, min(fetched.Sub(oldest), asked))
+	}
 }
 
 // move decides what a page means for the slice at i: read on, done, walk it

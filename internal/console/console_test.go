@@ -20,6 +20,7 @@ import (
 	"github.com/trawlsec/trawl/internal/deliver"
 	"github.com/trawlsec/trawl/internal/engine"
 	"github.com/trawlsec/trawl/internal/fetch"
+	"github.com/trawlsec/trawl/internal/observe"
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
@@ -69,7 +70,7 @@ func (f *fake) StartBackfill(ctx context.Context, feed string, since, until time
 func (f *fake) Observed(context.Context) (engine.Observed, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return engine.Observed{Running: true, Now: at(50), Problem: "none", Complete: map[string]time.Time{"wiz-prod/audit": at(8)}}, f.err
+	return engine.Observed{Running: true, Now: at(50), Problem: "none", Read: map[string]observe.Read{"wiz-prod/audit": {To: at(8), Asked: time.Hour}}}, f.err
 }
 
 func (f *fake) Push(ctx context.Context, feed string, records [][]byte, file bool) (collect.Pushed, error) {

@@ -86,7 +86,7 @@ func Open(ctx context.Context, cfg *config.Config, opts Options) (_ *Engine, err
 		}
 		e.connections = append(e.connections, c)
 	}
-	if !opts.Offline {
+	if !opts.Offline && observing {
 		e.openObserver()
 	}
 	for i := range cfg.Outputs {
@@ -125,7 +125,7 @@ func (e *Engine) Once(ctx context.Context) error {
 	e.setOnce(true)
 	defer e.setOnce(false)
 	deliveries := e.startOutputs(ctx, e.outputs)
-	stopObserver := e.observer.Start(ctx)
+	stopObserver := e.startObserver(ctx)
 	defer stopObserver()
 	reading, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
@@ -219,7 +219,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	running, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	deliveries := e.startOutputs(ctx, e.outputs)
-	stopObserver := e.observer.Start(ctx)
+	stopObserver := e.startObserver(ctx)
 	var wg sync.WaitGroup
 	for _, c := range e.connections {
 		wg.Go(func() { c.run(running, e, giveUp) })

@@ -13,21 +13,24 @@ import (
 
 // Observed is what was seen in the records of all feeds.
 type Observed struct {
-	Running bool            `json:"running"` // a `trawl run` answered, not only what is stored
-	Now     time.Time       `json:"now"`
-	Problem string          `json:"problem,omitempty"` // why not all is counted
-	Feeds   []*observe.Feed `json:"feeds"`
-	// Complete says up to when each feed was read, by its name; what was not
-	// read may have anything in it.
-	Complete map[string]time.Time `json:"complete"`
+	Running bool                    `json:"running"` // a `trawl run` answered, not only what is stored
+	Now     time.Time               `json:"now"`
+	Problem string                  `json:"problem,omitempty"` // why not all is counted
+	Feeds   []*observe.Feed         `json:"feeds"`
+	Read    map[string]observe.Read `json:"read"` // by the feed's name
 }
 
 // Observed looks at what was seen.
 func (e *Engine) Observed(ctx context.Context) (Observed, error) {
-	o := Observed{Running: !e.opts.Offline, Now: time.Now().UTC(), Complete: map[string]time.Time{}}
+	o := Observed{Running: !e.opts.Offline, Now: time.Now().UTC(), Read: map[string]observe.Read{}}
 	for _, c := range e.connections {
 		for _, f := range c.feeds {
-			o.Complete[f.Name().String()] = f.Status().Watermark
+			s := f.Status()
+			read := observe.Read{To: s.Watermark}
+			for _, l := range s.Lanes {
+				read.Asked, read.Reach = max(read.Asked, l.Asked), max(read.Reach, l.Reach)
+			}
+			o.Read[f.Name().String()] = read
 		}
 	}
 	if e.observer != nil {
@@ -46,6 +49,13 @@ func (e *Engine) openObserver() {
 		Log: observe.OnLog(e.log), Source: e.source, Shown: e.shower() >= 0, Logger: e.opts.Logger,
 		Save: e.opts.timing.observe,
 	})
+}
+
+func (e *Engine) startObserver(ctx context.Context) (stop func()) {
+	if e.observer == nil {
+		return func() {}
+	}
+	return e.observer.Start(ctx)
 }
 
 // shower is the index of the output that shows pages to the observer; -1: none.
@@ -69,6 +79,9 @@ func (e *Engine) show(cfg *config.Output) func(*pagelog.Delivery) deliver.Observ
 // drainObserver waits, not for ever, until all that the log has is counted. That
 // it can't be is said, and no failure: all is collected and delivered.
 func (e *Engine) drainObserver(ctx context.Context) {
+	if e.observer == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.timing.patience)
 	defer cancel()
 	stats, err := e.log.Stats(ctx)

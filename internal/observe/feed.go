@@ -42,10 +42,6 @@ type Feed struct {
 	First    time.Time `json:"first,omitzero"`
 	Last     time.Time `json:"last,omitzero"`
 
-	Oldest time.Time     `json:"oldest,omitzero"` // event time of the record that was oldest when the product answered with it
-	Reach  time.Duration `json:"reach"`           // how old it was then
-	Asked  time.Duration `json:"asked"`           // how far back the product was asked, at most
-
 	Types    map[string]*Type `json:"types"`    // by the key of the event type
 	Unlisted Type             `json:"unlisted"` // the records without a place in the matrix; nothing is filled
 	Kinds    map[string]*Kind `json:"kinds"`    // those, by the value that most events are told by
@@ -142,12 +138,6 @@ func (f *Feed) merge(t *Tally) {
 	}
 	f.Records += t.records
 	f.Timeless += t.timeless
-	if t.asked > 0 {
-		f.Asked = max(f.Asked, t.asked)
-		if age := t.fetched.Sub(t.oldest); !t.oldest.IsZero() && age > f.Reach {
-			f.Reach, f.Oldest = age, t.oldest
-		}
-	}
 	oldestDay := day(t.fetched) - Days
 	for i, d := range t.types {
 		if d == nil {

@@ -18,6 +18,8 @@ var htmlTemplate = template.Must(template.New("observed").Funcs(template.FuncMap
 	"date":    func(t time.Time) string { return whenText(t, time.DateOnly) },
 	"percent": func(share float64) int { return int(100 * share) },
 	"roughly": roughly,
+	"brief":   brief,
+	"part":    func(some, all int) int { return 100 * some / max(1, all) },
 }).Parse(htmlText))
 
 func whenText(t time.Time, layout string) string {

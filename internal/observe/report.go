@@ -2,6 +2,7 @@ package observe
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -32,7 +33,7 @@ type FeedReport struct {
 	Feed       string    `json:"feed"`   // okta-prod/system_log
 	Source     string    `json:"source"` // okta/system_log
 	SourceName string    `json:"source_name"`
-	Placed     bool      `json:"placed"`         // the source has a place in the matrix; findings have not
+	Placed     bool      `json:"placed"`         // the source has a place in the matrix; findings have not, and are in no score
 	Since      time.Time `json:"since,omitzero"` // when counting began
 	AsOf       time.Time `json:"as_of,omitzero"` // all before was read
 	Records    int64     `json:"records"`
@@ -78,6 +79,18 @@ type Fill struct {
 	Share      float64 `json:"share"` // of the records of its event type
 }
 
+// Percent is the share as text: neither 0 nor 100 % unless it is.
+func (f Fill) Percent() string {
+	switch percent := 100 * f.Share; {
+	case f.Records > 0 && percent < 1:
+		return "<1 %"
+	case percent > 99 && f.Share < 1:
+		return ">99 %"
+	default:
+		return fmt.Sprintf("%.0f %%", percent)
+	}
+}
+
 // Lateness says how long after their event time records became visible, beside
 // what the vendor says of it. It has the wait for the feed's next round in it.
 type Lateness struct {
@@ -90,10 +103,9 @@ type Lateness struct {
 
 // Retention says how far back the product answered, beside what is documented.
 type Retention struct {
-	Oldest         time.Time     `json:"oldest,omitzero"` // event time
-	Reach          time.Duration `json:"reach_ns"`        // how old that record was when the product answered with it
-	Asked          time.Duration `json:"asked_ns"`        // how far back the product was asked
-	Documented     time.Duration `json:"documented_ns"`   // 0: it is not
+	Reach          time.Duration `json:"reach_ns"`      // how old the oldest record was when the product answered with it
+	Asked          time.Duration `json:"asked_ns"`      // how far back the product was asked
+	Documented     time.Duration `json:"documented_ns"` // 0: it is not
 	DocumentedText string        `json:"documented,omitempty"`
 }
 
@@ -116,12 +128,19 @@ type Dark struct {
 
 // Input is what a report is made of.
 type Input struct {
-	Now      time.Time
-	Running  bool
-	Problem  string
-	Feeds    []*Feed
-	Sources  []Configured
-	Complete map[string]time.Time // up to when each feed was read
+	Now     time.Time
+	Running bool
+	Problem string
+	Feeds   []*Feed
+	Sources []Configured
+	Read    map[string]Read // by the feed's name
+}
+
+// Read says how a feed was read.
+type Read struct {
+	To    time.Time     `json:"to,omitzero"` // to its end; what is later may have anything in it
+	Asked time.Duration `json:"asked_ns"`    // how far back the product answered for
+	Reach time.Duration `json:"reach_ns"`    // how old the oldest record was that it answered with
 }
 
 // Configured is a feed of the configuration.
@@ -147,7 +166,7 @@ func Make(in Input) Report {
 			r.Products = append(r.Products, Product{ID: id, Name: c.Source.Product.Name})
 			sums[id] = newSums()
 		}
-		made := makeFeed(f, c.Source, later(in.Complete[f.Name()], f.Last))
+		made := makeFeed(f, c.Source, in.Read[f.Name()], in.Now)
 		r.Products[i].Feeds = append(r.Products[i].Feeds, made)
 		sums[id].add(f, &made, c.Source)
 	}
@@ -158,12 +177,21 @@ func Make(in Input) Report {
 	return r
 }
 
-func makeFeed(f *Feed, s *catalog.Source, asOf time.Time) FeedReport {
+func makeFeed(f *Feed, s *catalog.Source, read Read, now time.Time) FeedReport {
+	asOf := later(read.To, f.Last) // what is pushed is nowhere read to an end
+	if asOf.After(now) {
+		asOf = now
+	}
 	r := FeedReport{
 		Feed: f.Name(), Source: s.FullName(), SourceName: s.Name, Placed: s.Matrix != nil, Since: f.Began, AsOf: asOf,
 		Records: f.Records, Unlisted: f.Unlisted.Count, Timeless: f.Timeless, Gone: f.Gone, First: f.First, Last: f.Last,
-		Retention: Retention{Oldest: f.Oldest, Reach: f.Reach, Asked: f.Asked, Documented: s.Window.Retention.Std(), DocumentedText: s.Facts.Retention},
-		Types:     []Seen{}, Kinds: []Unknown{}, Others: f.Others, NeverSeen: []string{}, NotDocumented: []string{}, Dark: []Dark{}, Notes: append([]Note{}, f.Notes...),
+		Types: []Seen{}, Kinds: []Unknown{}, Others: f.Others, NeverSeen: []string{}, NotDocumented: []string{}, Dark: []Dark{}, Notes: append([]Note{}, f.Notes...),
+	}
+	if r.Placed {
+		r.Retention = Retention{Reach: read.Reach, Asked: read.Asked, DocumentedText: said(s.Facts.Retention)}
+		if r.Retention.DocumentedText != "" {
+			r.Retention.Documented = s.Window.Retention.Std()
+		}
 	}
 	all := f.Unlisted.Lateness
 	documented := documentedTypes(s)
@@ -239,7 +267,15 @@ func makeSeen(t emm.EventType, of *Type, told map[string]catalog.Paths, s *catal
 }
 
 func makeLateness(l *collect.Lateness, documented string) Lateness {
-	return Lateness{l.Count(), l.Quantile(0.5), l.Quantile(0.99), l.Most, documented}
+	return Lateness{l.Count(), l.Quantile(0.5), l.Quantile(0.99), l.Most, said(documented)}
+}
+
+// said is what the vendor says; "" where the catalogue tells that it says nothing.
+func said(fact string) string {
+	if fact == "not documented" {
+		return ""
+	}
+	return fact
 }
 
 // What makes an event type regular, and dark.

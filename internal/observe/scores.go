@@ -2,6 +2,7 @@ package observe
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/trawlsec/trawl/internal/catalog"
@@ -54,6 +55,7 @@ type sums struct {
 	documented, seen []string            // event types
 	filled           map[string][]string // attributes, by event type
 	late             collect.Lateness
+	told             []string // what is documented of it
 	fresh            Freshness
 	retention        Score
 }
@@ -80,21 +82,29 @@ func (s *sums) add(f *Feed, r *FeedReport, source *catalog.Source) {
 				s.filled[t.EventType] = append(s.filled[t.EventType], a.Key)
 			}
 		}
-		if t.Lateness.Records > 0 {
-			s.fresh.Types = append(s.fresh.Types, FreshOne{r.Feed + " " + t.EventType, t.Lateness})
-		}
-		s.late.Merge(&f.Types[t.EventType].Lateness)
+		s.fresher(r.Feed+" "+t.EventType, &f.Types[t.EventType].Lateness, source)
 	}
-	s.late.Merge(&f.Unlisted.Lateness)
-	if r.Lateness.Documented != "" {
-		s.fresh.Documented = r.Lateness.Documented
+	if !r.Placed {
+		return
+	}
+	s.fresher(r.Feed+", without a place", &f.Unlisted.Lateness, source)
+	if told := r.Lateness.Documented; told != "" && !slices.Contains(s.told, told) {
+		s.told = append(s.told, told)
 	}
 	switch way := r.Retention; {
-	case !r.Retention.tried():
+	case !way.tried():
 	case float64(way.Reach) >= reachShare*float64(way.Documented):
 		s.retention.Yes = append(s.retention.Yes, r.Feed)
 	default:
 		s.retention.No = append(s.retention.No, r.Feed)
+	}
+}
+
+// fresher adds what was measured of one kind of records of a feed.
+func (s *sums) fresher(name string, l *collect.Lateness, source *catalog.Source) {
+	if l.Count() > 0 {
+		s.fresh.Types = append(s.fresh.Types, FreshOne{name, makeLateness(l, source.Facts.Latency)})
+		s.late.Merge(l)
 	}
 }
 
@@ -131,8 +141,7 @@ func (s *sums) scores() Scores {
 			}
 		}
 	}
-	documented := sc.Freshness.Documented
-	sc.Freshness.Lateness = makeLateness(&s.late, documented)
+	sc.Freshness.Lateness = makeLateness(&s.late, strings.Join(s.told, "; "))
 	for _, score := range []*Score{&sc.Coverage, &sc.Fill, &sc.Retention} {
 		score.Has, score.Of = len(score.Yes), len(score.Yes)+len(score.No)
 	}

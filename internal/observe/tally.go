@@ -55,8 +55,6 @@ type Tally struct {
 	fetched    time.Time
 	standing   collect.Standing
 	live       bool // of the live lane
-	asked      time.Duration
-	oldest     time.Time
 
 	records, timeless, gone, others int64
 	types                           []*delta // as plan.types; the last is of records without a place
@@ -88,11 +86,6 @@ func newTally(p *plan, page *pagelog.Page, after uint64) (*Tally, error) {
 	}
 	if page.Gone {
 		t.gone = int64(len(page.Records))
-	} else if page.Lane != pagelog.Push && page.Lane != pagelog.Snapshot && !page.Since.IsZero() {
-		t.asked = page.Fetched.Sub(page.Since)
-		if page.FirstTime.After(longAgo) {
-			t.oldest = page.FirstTime
-		}
 	}
 	return t, nil
 }

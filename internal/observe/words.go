@@ -43,13 +43,7 @@ func (r *FeedReport) words() []string {
 		say("Without a place in the matrix: %d of %d records: %s%s.", r.Unlisted, r.Records, strings.Join(kinds, ", "), more)
 	}
 	r.emptyWords(say)
-	if l := r.Lateness; l.Records > 0 {
-		documented := l.Documented
-		if documented == "" {
-			documented = "not documented"
-		}
-		say("Late: half of %d records were seen within %s, all but one in a hundred within %s; documented: %s.", l.Records, roughly(l.P50), roughly(l.P99), documented)
-	}
+	r.latenessWords(say)
 	r.retentionWords(say)
 	if r.Timeless > 0 {
 		say("%d records have no time, or one that can't be.", r.Timeless)
@@ -88,10 +82,26 @@ func (r *FeedReport) emptyWords(say func(string, ...any)) {
 	}
 }
 
+func (r *FeedReport) latenessWords(say func(string, ...any)) {
+	l := r.Lateness
+	if l.Records == 0 {
+		return
+	}
+	documented := "how late they may be is not documented"
+	if l.Documented != "" {
+		documented = "documented: " + l.Documented
+	}
+	if l.Records < 100 {
+		say("Late: half of %d records were seen within %s, all within %s; %s.", l.Records, roughly(l.P50), roughly(l.Most), documented)
+		return
+	}
+	say("Late: half of %d records were seen within %s, all but one in a hundred within %s; %s.", l.Records, roughly(l.P50), roughly(l.P99), documented)
+}
+
 func (r *FeedReport) retentionWords(say func(string, ...any)) {
 	kept := r.Retention
 	switch {
-	case kept.Reach == 0 || !r.Placed:
+	case kept.Reach == 0: // nothing was read by time, or it is not about activity
 	case kept.Documented == 0:
 		say("Kept: the oldest record was %s old when the product answered with it; how long it keeps them is not documented.", roughly(kept.Reach))
 	case !kept.tried():
@@ -114,4 +124,9 @@ func roughly(d time.Duration) string {
 		return fmt.Sprintf("%d minutes", (d+time.Minute/2)/time.Minute)
 	}
 	return fmt.Sprintf("%.1f seconds", d.Seconds())
+}
+
+// brief is roughly for a narrow place.
+func brief(d time.Duration) string {
+	return strings.NewReplacer(" days", " d", " hours", " h", " minutes", " min", " seconds", " s").Replace(roughly(d))
 }

@@ -1,0 +1,5 @@
+//go:build unobserved
+
+package engine
+
+const observing = false
