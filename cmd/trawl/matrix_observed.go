@@ -183,11 +183,14 @@ func tellFeed(w io.Writer, f observe.FeedReport, whole bool, width int, colour b
 		fmt.Fprintln(w)
 		tellFill(w, f, width, colour)
 	}
-	if whole && len(f.Kinds) > 0 && f.Placed {
+	if whole && f.Unlisted > 0 && f.Placed {
 		fmt.Fprintln(w)
 		kinds := &table{header: []string{"WITHOUT A PLACE", "RECORDS", "FIRST SEEN", "LAST SEEN"}, spare: []string{"FIRST SEEN"}}
 		for _, k := range f.Kinds {
 			kinds.add(k.Value, fmt.Sprint(k.Count), when(k.First), when(k.Last))
+		}
+		if f.Others > 0 {
+			kinds.add("others", fmt.Sprint(f.Others), "-", "-")
 		}
 		kinds.print(w, width, colour)
 	}

@@ -22,8 +22,12 @@ func (r *FeedReport) words() []string {
 		say("%s has no place in the matrix, which is about activity; its records are only counted.", r.SourceName)
 	}
 	for _, d := range r.Dark {
-		say("Gone dark: %s, since %s: it was seen on %d of the last %d days, never with a pause of more than %d days, and not in the %d days since.",
-			d.EventType, d.Since.Format(time.DateOnly), d.SeenOn, Days, d.Pause, d.SilentFor)
+		pause := "without a pause"
+		if d.Pause > 0 {
+			pause = "never with a pause of more than " + plural(d.Pause, "day")
+		}
+		say("Gone dark: %s, since %s: it was seen on %d of the last %d days, %s, and not in the %d days since.",
+			d.EventType, d.Since.Format(time.DateOnly), d.SeenOn, Days, pause, d.SilentFor)
 	}
 	if len(r.NeverSeen) > 0 {
 		say("Documented but never seen here: %s.", strings.Join(r.NeverSeen, ", "))
@@ -46,7 +50,7 @@ func (r *FeedReport) words() []string {
 	r.latenessWords(say)
 	r.retentionWords(say)
 	if r.Timeless > 0 {
-		say("%d records have no time, or one that can't be.", r.Timeless)
+		say("Without a time, or with one that can't be: %s.", plural(r.Timeless, "record"))
 	}
 	return words
 }
@@ -91,7 +95,11 @@ func (r *FeedReport) latenessWords(say func(string, ...any)) {
 	if l.Documented != "" {
 		documented = "documented: " + l.Documented
 	}
-	if l.Records < 100 {
+	switch {
+	case l.Records == 1:
+		say("Late: one record was seen within %s; %s.", roughly(l.Most), documented)
+		return
+	case l.Records < 100:
 		say("Late: half of %d records were seen within %s, all within %s; %s.", l.Records, roughly(l.P50), roughly(l.Most), documented)
 		return
 	}
@@ -111,6 +119,13 @@ func (r *FeedReport) retentionWords(say func(string, ...any)) {
 	default:
 		say("Kept: documented are %s, but the oldest record was %s old when the product answered with it; or nothing happened before.", roughly(kept.Documented), roughly(kept.Reach))
 	}
+}
+
+func plural[N int | int64](n N, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
 }
 
 // roughly is a duration for people, in one or two units.
