@@ -118,7 +118,7 @@ func TestOwnFields(t *testing.T) {
 
 func TestValues(t *testing.T) {
 	t.Parallel()
-	const deep = `{"a":[1,{"b":"\u0000"}],"a":1e99}`
+	const deep = `{"a":[1,{"b":"\u0000"}],"b":1e99}`
 	long := strings.Repeat("é", 60)
 	tests := []struct{ as, raw, want, complaint string }{
 		{"keyword", `"plain"`, `"plain"`, ""},
@@ -181,7 +181,8 @@ func TestValues(t *testing.T) {
 		{"domain", `"198.51.100.7"`, ``, `f: "198.51.100.7" is not a host name`},
 		{"domain", `"a..b"`, ``, `f: "a..b" is not a host name`},
 		{"domain", `"a b"`, ``, `f: "a b" is not a host name`},
-		{"json", deep, `{"a":1e99}`, ""},
+		{"json", deep, deep, ""},
+		{"json", `{"a":[{"b":1,"b":2}]}`, ``, `f: {…} has a name twice`},
 		{"json", `"x"`, `"x"`, ""},
 		{"json", `[[]]`, `[[]]`, ""},
 		{"json", `[]`, ``, ""},

@@ -28,6 +28,7 @@ type state struct {
 	filled   []byte   // the text of a template
 	elements []span   // of the list at work, in the document
 	once     distinct
+	naming   naming
 	agent    parsedAgent
 	url      parsedURL
 	event    int       // of the matrix that the record is, once emm was written; -1: none
@@ -140,8 +141,8 @@ func (st *state) none(raw []byte) bool {
 func (st *state) end() {
 	clear(st.out)
 	st.record, st.meta, st.clean = nil, Meta{}, false
-	if max(cap(st.text), cap(st.buf), cap(st.filled), cap(st.elements), cap(st.url.text)) > keep {
-		st.text, st.buf, st.filled, st.elements, st.url = nil, nil, nil, nil, parsedURL{}
+	if max(cap(st.text), cap(st.buf), cap(st.filled), cap(st.elements), cap(st.url.text), cap(st.naming.open)) > keep {
+		st.text, st.buf, st.filled, st.elements, st.url, st.naming = nil, nil, nil, nil, parsedURL{}, naming{}
 	}
 }
 

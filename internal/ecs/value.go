@@ -189,6 +189,10 @@ func (st *state) json(dst []byte, e *expr, raw []byte) ([]byte, bool) {
 		st.misfit(e, raw, e.complaint)
 		return dst, false
 	}
+	if st.naming.twice(raw) {
+		st.misfit(e, raw, "has a name twice")
+		return dst, false
+	}
 	start := len(dst)
 	dst = append(dst, raw...)
 	for i, c := range dst[start:] {
