@@ -142,16 +142,11 @@ func (a *app) backfill(ctx context.Context, cfg *config.Config, feed string, sta
 	if err != nil {
 		return err
 	}
-	e, err := openEngine(ctx, cfg, logger)
+	e, closing, err := takeOver(ctx, cfg, logger)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	stopControl, err := console.Control(cfg.DataDir, e)
-	if err != nil {
-		return err
-	}
-	defer stopControl()
+	defer func() { err = errors.Join(err, closing()) }()
 	if err := start(e); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -48,32 +49,56 @@ func (a *app) catalogLintCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.format == "json" {
-				err = writeJSON(a.stdout, result)
-			} else {
-				for _, m := range result.Mistakes {
-					fmt.Fprintln(a.stdout, m)
-				}
-				for _, w := range result.Warnings {
-					w.Text = "warning: " + w.Text
-					fmt.Fprintln(a.stdout, w)
-				}
-			}
-			if n := len(result.Mistakes); n > 0 {
-				return errors.Join(err, fmt.Errorf("%s", count(n, "mistake")))
-			}
-			if n := len(result.Warnings); n > 0 && strict {
-				return errors.Join(err, fmt.Errorf("%s", count(n, "warning")))
-			}
-			if a.format != "json" {
-				fmt.Fprintf(a.stdout, "no mistakes in %s of %s\n", count(result.Sources, "source"), count(result.Products, "product"))
-			}
-			return err
+			return a.tellFound(result, found{result.Mistakes, result.Warnings, strict, "mistake", "",
+				fmt.Sprintf("no mistakes in %s of %s", count(result.Sources, "source"), count(result.Products, "product"))})
 		},
 	}
-	cmd.Flags().BoolVar(&strict, "strict", false, "exit with status 1 for warnings too")
-	a.formatFlag(cmd)
+	a.checkFlags(cmd, &strict)
 	return cmd
+}
+
+// found is what a check of files has found.
+type found struct {
+	wrong, warnings []strictyaml.Mistake
+	strict          bool   // warnings count too
+	what, where     string // "fault", " in 3 event sources of 1 product"
+	nothing         string // said where nothing is wrong
+}
+
+// checkFlags adds the flags of a verb that checks files.
+func (a *app) checkFlags(cmd *cobra.Command, strict *bool) {
+	cmd.Flags().BoolVar(strict, "strict", false, "exit with status 1 for warnings too")
+	a.formatFlag(cmd)
+}
+
+// tellFound prints what a check has found, a line each or as the result in JSON.
+// The error is there where something is wrong.
+func (a *app) tellFound(result any, f found) (err error) {
+	if a.format == "json" {
+		err = writeJSON(a.stdout, result)
+	} else {
+		for _, m := range f.wrong {
+			fmt.Fprintln(a.stdout, m)
+		}
+		tellWarnings(a.stdout, f.warnings)
+	}
+	switch {
+	case len(f.wrong) > 0:
+		return errors.Join(err, errors.New(count(len(f.wrong), f.what)+f.where))
+	case len(f.warnings) > 0 && f.strict:
+		return errors.Join(err, errors.New(count(len(f.warnings), "warning")+f.where))
+	case a.format != "json":
+		fmt.Fprintln(a.stdout, f.nothing)
+	}
+	return err
+}
+
+// tellWarnings tells of what is probably not meant.
+func tellWarnings(w io.Writer, warnings []strictyaml.Mistake) {
+	for _, m := range warnings {
+		m.Text = "warning: " + m.Text
+		fmt.Fprintln(w, m)
+	}
 }
 
 // lint checks the catalogue with that of a folder over it. The error says what

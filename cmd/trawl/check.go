@@ -79,7 +79,7 @@ func (a *app) checkCommand() *cobra.Command {
 				return err
 			}
 			result := checked(cfg)
-			a.warn(cfg.Warnings)
+			tellWarnings(a.stderr, cfg.Warnings)
 			if connect {
 				result.Connect, result.OK = a.checkConnect(cmd.Context(), cfg)
 			}
@@ -95,14 +95,6 @@ func (a *app) checkCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&connect, "connect", false, "also sign in and read a little of every feed")
 	a.formatFlag(cmd)
 	return cmd
-}
-
-// warn tells of what is probably not meant.
-func (a *app) warn(warnings config.Mistakes) {
-	for _, w := range warnings {
-		w.Text = "warning: " + w.Text
-		fmt.Fprintln(a.stderr, w)
-	}
 }
 
 // checked is what a configuration would run.

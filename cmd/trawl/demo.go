@@ -17,8 +17,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trawlsec/trawl/internal/config"
-	"github.com/trawlsec/trawl/internal/console"
-	"github.com/trawlsec/trawl/internal/engine"
 	"github.com/trawlsec/trawl/internal/saassim"
 )
 
@@ -174,16 +172,11 @@ func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Log
 // demoRun collects while the tenant makes records, until ctx ends.
 func (a *app) demoRun(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenants demoTenants, dir string) (err error) {
 	collectEarlier()
-	e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, UserAgent: userAgent()})
+	e, closing, err := takeOver(ctx, cfg, logger)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	stopControl, err := console.Control(cfg.DataDir, e)
-	if err != nil {
-		return err
-	}
-	defer stopControl()
+	defer func() { err = errors.Join(err, closing()) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var beside sync.WaitGroup

@@ -51,40 +51,20 @@ func (a *app) emmValidateCommand() *cobra.Command {
   event-maturity-matrix/products/acme/event_sources/audit.yml:31:17: mappings.2.event_type: there is no event type "add_grop"; did you mean "add_to_group"?
   trawl: 1 fault in 1 event source of 1 product`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			found, err := emm.Validate(args[0])
+			in, err := emm.Validate(args[0])
 			if err != nil {
 				return folderError(err)
 			}
 			report := emmReport{
-				OK: len(found.Faults) == 0, Products: found.Products, Sources: found.Sources, Mappings: found.Mappings, Examples: found.Examples,
-				Faults: append([]strictyaml.Mistake{}, found.Faults...), Warnings: append([]strictyaml.Mistake{}, found.Warnings...),
+				OK: len(in.Faults) == 0, Products: in.Products, Sources: in.Sources, Mappings: in.Mappings, Examples: in.Examples,
+				Faults: append([]strictyaml.Mistake{}, in.Faults...), Warnings: append([]strictyaml.Mistake{}, in.Warnings...),
 			}
-			if a.format == "json" {
-				err = writeJSON(a.stdout, report)
-			} else {
-				for _, m := range report.Faults {
-					fmt.Fprintln(a.stdout, m)
-				}
-				for _, w := range report.Warnings {
-					w.Text = "warning: " + w.Text
-					fmt.Fprintln(a.stdout, w)
-				}
-			}
-			of := fmt.Sprintf("in %s of %s", count(report.Sources, "event source"), count(report.Products, "product"))
-			if n := len(report.Faults); n > 0 {
-				return errors.Join(err, fmt.Errorf("%s %s", count(n, "fault"), of))
-			}
-			if n := len(report.Warnings); n > 0 && strict {
-				return errors.Join(err, fmt.Errorf("%s %s", count(n, "warning"), of))
-			}
-			if a.format != "json" {
-				fmt.Fprintf(a.stdout, "no faults %s: %s, %s\n", of, count(report.Mappings, "mapping"), count(report.Examples, "example"))
-			}
-			return err
+			where := fmt.Sprintf(" in %s of %s", count(report.Sources, "event source"), count(report.Products, "product"))
+			return a.tellFound(report, found{report.Faults, report.Warnings, strict, "fault", where,
+				fmt.Sprintf("no faults%s: %s, %s", where, count(report.Mappings, "mapping"), count(report.Examples, "example"))})
 		},
 	}
-	cmd.Flags().BoolVar(&strict, "strict", false, "exit with status 1 for warnings too")
-	a.formatFlag(cmd)
+	a.checkFlags(cmd, &strict)
 	return cmd
 }
 

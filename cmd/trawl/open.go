@@ -20,8 +20,21 @@ const (
 	lockRetry    = 50 * time.Millisecond
 )
 
-// openEngine opens the engine for collecting. It is refused at once while a
-// running Trawl has data_dir, and waits a little for others.
+// takeOver opens the engine for work, and takes commands for it until closing is
+// called. It is refused at once while a running Trawl has data_dir, and waits a
+// little for others.
+func takeOver(ctx context.Context, cfg *config.Config, logger *slog.Logger) (e *engine.Engine, closing func() error, err error) {
+	if e, err = openEngine(ctx, cfg, logger); err != nil {
+		return nil, nil, err
+	}
+	stopControl, err := console.Control(cfg.DataDir, e)
+	if err != nil {
+		return nil, nil, errors.Join(err, e.Close())
+	}
+	return e, func() error { stopControl(); return e.Close() }, nil
+}
+
+// openEngine opens the engine for work, once it is free.
 func openEngine(ctx context.Context, cfg *config.Config, logger *slog.Logger) (*engine.Engine, error) {
 	deadline := time.Now().Add(lockPatience)
 	for {

@@ -156,16 +156,11 @@ func (a *app) replay(ctx context.Context, cfg *config.Config, start func(console
 	if err != nil {
 		return err
 	}
-	e, err := openEngine(ctx, cfg, logger)
+	e, closing, err := takeOver(ctx, cfg, logger)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	stopControl, err := console.Control(cfg.DataDir, e)
-	if err != nil {
-		return err
-	}
-	defer stopControl()
+	defer func() { err = errors.Join(err, closing()) }()
 	outputs, err := start(e)
 	if len(outputs) == 0 {
 		return err

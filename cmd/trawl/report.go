@@ -157,41 +157,35 @@ func (a *app) reportCreateCommand() *cobra.Command {
 }
 
 func (a *app) reportRerunCommand() *cobra.Command {
-	var f reportFlags
 	cmd := &cobra.Command{
 		Use:   "rerun CONNECTION ID",
 		Short: "Make the file of a report anew, wait for it and download it",
 	}
-	f.add(cmd, true)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := f.check(); err != nil {
-			return err
+	return a.onReport(cmd, true, func(ctx context.Context, r *reporter, id string) (made, before report, err error) {
+		if before, err = r.read(ctx, id); err == nil {
+			made, err = r.order(ctx, "rerun of report", r.spec.Rerun, map[string]any{"id": id})
 		}
-		r, err := a.reporter(args[0])
-		if err != nil {
-			return err
-		}
-		defer r.close()
-		before, err := r.read(cmd.Context(), args[1])
-		if err != nil {
-			return err
-		}
-		made, err := r.order(cmd.Context(), "rerun of report", r.spec.Rerun, map[string]any{"id": args[1]})
-		if err != nil {
-			return err
-		}
-		return r.finish(cmd.Context(), made, before, &f)
-	}
-	return cmd
+		return made, before, err
+	})
 }
 
 func (a *app) reportDownloadCommand() *cobra.Command {
-	var f reportFlags
 	cmd := &cobra.Command{
 		Use:   "download CONNECTION ID",
 		Short: "Wait for the file of a report and download it",
 	}
-	f.add(cmd, false)
+	return a.onReport(cmd, false, func(ctx context.Context, r *reporter, id string) (found, before report, err error) {
+		found, err = r.read(ctx, id)
+		return found, report{}, err
+	})
+}
+
+// onReport makes a verb of one that ends with the file of a report that there
+// is; before is as in finish.
+func (a *app) onReport(cmd *cobra.Command, orders bool, do func(ctx context.Context, r *reporter, id string) (one, before report, err error)) *cobra.Command {
+	var f reportFlags
+	f.add(cmd, orders)
+	cmd.Args = cobra.ExactArgs(2)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := f.check(); err != nil {
 			return err
@@ -201,11 +195,11 @@ func (a *app) reportDownloadCommand() *cobra.Command {
 			return err
 		}
 		defer r.close()
-		found, err := r.read(cmd.Context(), args[1])
+		one, before, err := do(cmd.Context(), r, args[1])
 		if err != nil {
 			return err
 		}
-		return r.finish(cmd.Context(), found, report{}, &f)
+		return r.finish(cmd.Context(), one, before, &f)
 	}
 	return cmd
 }

@@ -74,7 +74,7 @@ func profileCPU(path string) (stop func() error, err error) {
 // address for monitoring, progress for people.
 func (a *app) collect(ctx context.Context, cfg *config.Config, logger *slog.Logger, once bool) (err error) {
 	collectEarlier()
-	e, err := openEngine(ctx, cfg, logger)
+	e, closing, err := takeOver(ctx, cfg, logger)
 	switch {
 	case err == nil:
 	case ctx.Err() == nil || !errors.Is(err, context.Canceled):
@@ -84,12 +84,7 @@ func (a *app) collect(ctx context.Context, cfg *config.Config, logger *slog.Logg
 	default:
 		return nil // stopped before it had begun
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	stopControl, err := console.Control(cfg.DataDir, e)
-	if err != nil {
-		return err
-	}
-	defer stopControl()
+	defer func() { err = errors.Join(err, closing()) }()
 	if once {
 		progress := a.startProgress(e)
 		err := e.Once(ctx)

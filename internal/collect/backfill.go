@@ -129,14 +129,21 @@ func (e *BusyError) Error() string {
 
 // runBackfills works on backfills, now and as they are started, until ctx ends.
 func (f *Feed) runBackfills(ctx context.Context) {
+	f.repeat(ctx, "backfill", forever, f.woken, f.Backfill)
+}
+
+// repeat does a piece of work now, at each interval and when woken, unless the
+// feed is paused, until ctx ends. After failures it waits the longer, the more
+// there are.
+func (f *Feed) repeat(ctx context.Context, what string, every time.Duration, woken <-chan struct{}, work func(context.Context) error) {
 	failures := 0
 	for {
-		wait := forever
+		wait := every
 		if !f.paused.Load() {
-			if err := f.Backfill(ctx); err != nil && ctx.Err() == nil {
+			if err := work(ctx); err != nil && ctx.Err() == nil {
 				failures++
 				wait = backoff(failures, f.opts.Interval)
-				f.log.Warn("backfill failed, trying again", "error", err, "in", wait)
+				f.log.Warn(what+" failed, trying again", "error", err, "in", wait)
 			} else {
 				failures = 0
 			}
@@ -146,7 +153,7 @@ func (f *Feed) runBackfills(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-f.woken:
+		case <-woken:
 		case <-timer.C:
 		}
 		timer.Stop()

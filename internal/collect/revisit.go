@@ -17,28 +17,8 @@ func (f *Feed) revisitEvery(age time.Duration) time.Duration {
 
 // runRevisits does the revisits that are due until ctx ends.
 func (f *Feed) runRevisits(ctx context.Context) {
-	if len(f.opts.Revisit) == 0 {
-		return
-	}
-	failures := 0
-	for {
-		wait := f.opts.Interval
-		if !f.paused.Load() {
-			if err := f.revisitDue(ctx); err != nil && ctx.Err() == nil {
-				failures++
-				wait = backoff(failures, f.opts.Interval)
-				f.log.Warn("revisit failed, trying again", "error", err, "in", wait)
-			} else {
-				failures = 0
-			}
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
+	if len(f.opts.Revisit) > 0 {
+		f.repeat(ctx, "revisit", f.opts.Interval, nil, f.revisitDue)
 	}
 }
 
