@@ -30,6 +30,7 @@ type builder struct {
 	withoutSecrets bool
 	file           file
 	config         *Config
+	unvisited      catalog.Duration // the highest age of a source's own that max_age leaves no room for; 0: there is none
 }
 
 // nameForm is what connections and outputs may be called: names stand in
@@ -400,7 +401,9 @@ func notInName(c rune) bool {
 // leastSecret is how many characters make a secret hard to guess at all.
 const leastSecret = 12
 
-// revisit checks the ages at which a feed's windows are read again.
+// revisit checks the ages at which a feed's windows are read again. Of those
+// that a source has by itself, the ones that max_age leaves no room for are left
+// out, which warn says.
 func (b *builder) revisit(at place, feed *Feed, own []catalog.Duration) {
 	ages := own
 	if own == nil {
@@ -413,11 +416,18 @@ func (b *builder) revisit(at place, feed *Feed, own []catalog.Duration) {
 		// Beyond max_age the log no longer knows which records it had, and it takes
 		// its time to read them.
 		if limit := b.file.Log.MaxAge; limit > 0 && age > limit/4*3 {
-			at.at("revisit", strconv.Itoa(i)).Mistake("windows are read again %v later, when the log may not tell duplicates any more; raise log.max_age (%v) to %v at least, or set lower ages", age, limit, (age+2)/3*4)
+			if own == nil {
+				b.unvisited = max(b.unvisited, age)
+				continue
+			}
+			at.at("revisit", strconv.Itoa(i)).Mistake("windows are read again %v later, when the log may not tell duplicates any more; raise log.max_age (%v) to %v at least, or set lower ages", age, limit, enough(age))
 		}
 		feed.Revisit = append(feed.Revisit, age.Std())
 	}
 }
+
+// enough is the least max_age that leaves room for windows to be read again at an age.
+func enough(age catalog.Duration) catalog.Duration { return (age + 2) / 3 * 4 }
 
 // pick is the file's value if it has one.
 func pick[T any](set *T, otherwise T) T {

@@ -15,6 +15,9 @@ import (
 // warn notes, as mistakes are, what is not wrong with the file but probably not
 // meant.
 func (b *builder) warn(top place) {
+	if b.unvisited > 0 {
+		top.at("log", "max_age").Mistake("windows are not read again %v later, as they would be by default, because the log may not tell duplicates any more by then; %v would do", b.unvisited, enough(b.unvisited))
+	}
 	for i := range b.config.Connections {
 		c := &b.config.Connections[i]
 		at := top.at("connections", c.Name)
