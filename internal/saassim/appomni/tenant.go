@@ -1,6 +1,7 @@
 package appomni
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -90,33 +91,18 @@ func New(o Options) (*Tenant, error) {
 }
 
 func (o Options) withDefaults() Options {
-	def := func(s *string, v string) {
-		if *s == "" {
-			*s = v
-		}
-	}
-	num := func(n *int, v int) {
-		if *n == 0 {
-			*n = v
-		}
-	}
-	span := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	def(&o.ClientID, DefaultClientID)
-	def(&o.ClientSecret, DefaultClientSecret)
-	def(&o.RefreshToken, DefaultRefreshToken)
-	def(&o.Token, DefaultToken)
-	num(&o.OrgID, 176)
-	num(&o.Users, 25)
-	num(&o.Budget, 2000)
-	num(&o.PageSize, 50)
-	num(&o.MaxPage, 100)
-	span(&o.TokenLifetime, 10*time.Hour)
-	span(&o.BudgetWindow, time.Hour)
-	span(&o.Retention, 180*24*time.Hour)
+	o.ClientID = cmp.Or(o.ClientID, DefaultClientID)
+	o.ClientSecret = cmp.Or(o.ClientSecret, DefaultClientSecret)
+	o.RefreshToken = cmp.Or(o.RefreshToken, DefaultRefreshToken)
+	o.Token = cmp.Or(o.Token, DefaultToken)
+	o.OrgID = cmp.Or(o.OrgID, 176)
+	o.Users = cmp.Or(o.Users, 25)
+	o.Budget = cmp.Or(o.Budget, 2000)
+	o.PageSize = cmp.Or(o.PageSize, 50)
+	o.MaxPage = cmp.Or(o.MaxPage, 100)
+	o.TokenLifetime = cmp.Or(o.TokenLifetime, 10*time.Hour)
+	o.BudgetWindow = cmp.Or(o.BudgetWindow, time.Hour)
+	o.Retention = cmp.Or(o.Retention, 180*24*time.Hour)
 	return o
 }
 

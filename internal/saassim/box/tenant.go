@@ -1,6 +1,7 @@
 package box
 
 import (
+	"cmp"
 	"crypto"
 	"fmt"
 	"net/http"
@@ -107,36 +108,20 @@ func New(o Options) (*Tenant, error) {
 
 func (o Options) withDefaults() Options {
 	const day = 24 * time.Hour
-	def := func(s *string, v string) {
-		if *s == "" {
-			*s = v
-		}
-	}
-	span := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	def(&o.ClientID, DefaultClientID)
-	def(&o.ClientSecret, DefaultClientSecret)
-	def(&o.EnterpriseID, DefaultEnterpriseID)
-	def(&o.Audience, DefaultAudience)
-	def((*string)(&o.Positions), string(MixedPositions))
-	span(&o.TokenLifetime, time.Hour)
-	span(&o.StreamDelay, 12*time.Second)
-	span(&o.IndexDelay, time.Minute)
-	span(&o.KeepStream, 14*day)
-	span(&o.KeepLog, 365*day)
-	span(&o.KeepPositions, 14*day)
-	if o.Users == 0 {
-		o.Users = 40
-	}
-	if o.PerMinute == 0 {
-		o.PerMinute = 1000
-	}
-	if o.StreamTwice == 0 {
-		o.StreamTwice = 0.02
-	}
+	o.ClientID = cmp.Or(o.ClientID, DefaultClientID)
+	o.ClientSecret = cmp.Or(o.ClientSecret, DefaultClientSecret)
+	o.EnterpriseID = cmp.Or(o.EnterpriseID, DefaultEnterpriseID)
+	o.Audience = cmp.Or(o.Audience, DefaultAudience)
+	o.Positions = cmp.Or(o.Positions, MixedPositions)
+	o.TokenLifetime = cmp.Or(o.TokenLifetime, time.Hour)
+	o.StreamDelay = cmp.Or(o.StreamDelay, 12*time.Second)
+	o.IndexDelay = cmp.Or(o.IndexDelay, time.Minute)
+	o.KeepStream = cmp.Or(o.KeepStream, 14*day)
+	o.KeepLog = cmp.Or(o.KeepLog, 365*day)
+	o.KeepPositions = cmp.Or(o.KeepPositions, 14*day)
+	o.Users = cmp.Or(o.Users, 40)
+	o.PerMinute = cmp.Or(o.PerMinute, 1000)
+	o.StreamTwice = cmp.Or(o.StreamTwice, 0.02)
 	if o.Scopes == nil {
 		o.Scopes = []string{ScopeReports}
 	}

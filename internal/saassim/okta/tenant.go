@@ -1,6 +1,7 @@
 package okta
 
 import (
+	"cmp"
 	"crypto"
 	"fmt"
 	"net/http"
@@ -83,30 +84,16 @@ func New(opts Options) (*Tenant, error) {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Token == "" {
-		o.Token = DefaultToken
-	}
-	if o.ClientID == "" {
-		o.ClientID = DefaultClientID
-	}
+	o.Token = cmp.Or(o.Token, DefaultToken)
+	o.ClientID = cmp.Or(o.ClientID, DefaultClientID)
 	if o.Scopes == nil {
 		o.Scopes = []string{ScopeLogs}
 	}
-	if o.TokenLifetime == 0 {
-		o.TokenLifetime = time.Hour
-	}
-	if o.Users == 0 {
-		o.Users = 40
-	}
-	if o.PerMinute == 0 {
-		o.PerMinute = 120
-	}
-	if o.Delay == 0 {
-		o.Delay = 3 * time.Second
-	}
-	if o.Retention == 0 {
-		o.Retention = 90 * 24 * time.Hour
-	}
+	o.TokenLifetime = cmp.Or(o.TokenLifetime, time.Hour)
+	o.Users = cmp.Or(o.Users, 40)
+	o.PerMinute = cmp.Or(o.PerMinute, 120)
+	o.Delay = cmp.Or(o.Delay, 3*time.Second)
+	o.Retention = cmp.Or(o.Retention, 90*24*time.Hour)
 	return o
 }
 

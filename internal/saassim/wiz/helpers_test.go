@@ -14,12 +14,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/trawlsec/trawl/internal/saassim"
+	"github.com/trawlsec/trawl/internal/saassim/simtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// noon is when the tenants of these tests think it is.
-var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+var noon = simtest.Noon
 
 // tester is a client of a tenant that it calls without a network.
 type tester struct {
@@ -68,19 +68,7 @@ func (c *tester) tokenRequest(form url.Values, header http.Header) *httptest.Res
 	return c.do(r)
 }
 
-// do answers a request, as code 0 where the connection would have been cut.
-func (c *tester) do(r *http.Request) (rec *httptest.ResponseRecorder) {
-	rec = httptest.NewRecorder()
-	defer func() {
-		if e := recover(); e == http.ErrAbortHandler {
-			rec.Code = 0
-		} else if e != nil {
-			panic(e)
-		}
-	}()
-	c.ServeHTTP(rec, r)
-	return rec
-}
+func (c *tester) do(r *http.Request) *httptest.ResponseRecorder { return simtest.Do(c, r) }
 
 type m = map[string]any
 

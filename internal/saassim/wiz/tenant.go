@@ -1,6 +1,7 @@
 package wiz
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -176,46 +177,30 @@ func New(opts Options) (*Tenant, error) {
 }
 
 func (o Options) withDefaults() Options {
-	def := func(s *string, v string) {
-		if *s == "" {
-			*s = v
-		}
-	}
-	num := func(n *int, v int) {
-		if *n == 0 {
-			*n = v
-		}
-	}
-	def(&o.ClientID, DefaultClientID)
-	def(&o.ClientSecret, DefaultClientSecret)
-	def(&o.Audience, DefaultAudience)
-	def(&o.DataCentre, "us1")
-	def((*string)(&o.Schema), string(CurrentSchema))
-	def((*string)(&o.Order), string(NewestFirst))
-	def((*string)(&o.Cursors), string(OffsetCursors))
-	def((*string)(&o.RateAnswer), string(saassim.Throttle))
-	num(&o.RefusedStatus, http.StatusUnauthorized)
-	num(&o.DeniedStatus, http.StatusOK)
-	num(&o.ValidationStatus, http.StatusBadRequest)
-	num(&o.Users, 40)
-	num(&o.ServiceAccounts, 12)
-	num(&o.AuditCap, 10_000)
-	num(&o.MaxAuditPage, 5000)
-	num(&o.MaxIssuePage, 500)
-	num(&o.MaxVulnerabilityPage, 5000)
-	num(&o.FindingCap, 10_000)
-	if o.TokenLifetime == 0 {
-		o.TokenLifetime = 24 * time.Hour
-	}
-	if o.Retention == 0 {
-		o.Retention = 180 * 24 * time.Hour
-	}
+	o.ClientID = cmp.Or(o.ClientID, DefaultClientID)
+	o.ClientSecret = cmp.Or(o.ClientSecret, DefaultClientSecret)
+	o.Audience = cmp.Or(o.Audience, DefaultAudience)
+	o.DataCentre = cmp.Or(o.DataCentre, "us1")
+	o.Schema = cmp.Or(o.Schema, CurrentSchema)
+	o.Order = cmp.Or(o.Order, NewestFirst)
+	o.Cursors = cmp.Or(o.Cursors, OffsetCursors)
+	o.RateAnswer = cmp.Or(o.RateAnswer, saassim.Throttle)
+	o.RefusedStatus = cmp.Or(o.RefusedStatus, http.StatusUnauthorized)
+	o.DeniedStatus = cmp.Or(o.DeniedStatus, http.StatusOK)
+	o.ValidationStatus = cmp.Or(o.ValidationStatus, http.StatusBadRequest)
+	o.Users = cmp.Or(o.Users, 40)
+	o.ServiceAccounts = cmp.Or(o.ServiceAccounts, 12)
+	o.AuditCap = cmp.Or(o.AuditCap, 10_000)
+	o.MaxAuditPage = cmp.Or(o.MaxAuditPage, 5000)
+	o.MaxIssuePage = cmp.Or(o.MaxIssuePage, 500)
+	o.MaxVulnerabilityPage = cmp.Or(o.MaxVulnerabilityPage, 5000)
+	o.FindingCap = cmp.Or(o.FindingCap, 10_000)
+	o.TokenLifetime = cmp.Or(o.TokenLifetime, 24*time.Hour)
+	o.Retention = cmp.Or(o.Retention, 180*24*time.Hour)
 	if o.Scopes == nil {
 		o.Scopes = []string{ScopeAudit, ScopeIssues, ScopeVulnerabilities, ScopeConfiguration, ScopeDetections, ScopeHealth}
 	}
-	if o.Burst == 0 {
-		o.Burst = max(1, int(o.Rate+0.999))
-	}
+	o.Burst = cmp.Or(o.Burst, max(1, int(o.Rate+0.999)))
 	return o
 }
 
