@@ -50,10 +50,11 @@ func (a *app) feedShowCommand() *cobra.Command {
 
 // writeFeed prints everything about a feed.
 func writeFeed(w io.Writer, f collect.Status, now time.Time) {
-	fmt.Fprintf(w, "%s/%s is %s", f.Connection, f.Source, f.State)
+	head := fmt.Sprintf("%s/%s is %s", f.Connection, f.Source, f.State)
 	if f.Reason != "" {
-		fmt.Fprintf(w, ": %s", f.Reason)
+		head += ": " + f.Reason
 	}
+	fmt.Fprint(w, strings.Join(wrap(head, terminal(w)), "\n"))
 	read := "nothing yet"
 	if !f.Watermark.IsZero() {
 		read = fmt.Sprintf("%s (%s behind)", when(f.Watermark), short(f.Lag(now)))

@@ -179,7 +179,7 @@ func TestStateIsKept(t *testing.T) {
 			t.Error("Once succeeded")
 		}
 		f := open(t, api, log, nil)
-		if s := f.Status(); s.State != StateForbidden || s.Reason != "feed acme/audit stopped: acme/audit page: access denied" || !s.LastSuccess.IsZero() {
+		if s := f.Status(); s.State != StateForbidden || s.Reason != "acme/audit page: access denied" || !s.LastSuccess.IsZero() {
 			t.Errorf("after the failure: %+v", s)
 		}
 		if err := f.Do(t.Context(), Rewind(time.Now().Add(-time.Minute))); err == nil {

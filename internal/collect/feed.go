@@ -282,6 +282,7 @@ func (f *Feed) advance(ctx context.Context) (wait time.Duration, err error) {
 			return 0, err
 		}
 		if at, reading = f.live.next(); !reading { // a new feed without a past: nothing to read yet
+			f.wakeWhole()
 			return f.opts.Interval, nil
 		}
 	}

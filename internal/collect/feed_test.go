@@ -133,11 +133,21 @@ func TestErrorsThatStop(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				api, log := &tenant{}, newMemoryLog()
 				api.fault = func(fetch.Request, *fetch.Page) error { return &fetch.Error{Class: class, Message: "no"} }
-				f := open(t, api, log, nil)
+				// Of a feed that has nothing to read at first, no success is told either.
+				f := open(t, api, log, func(o *Options) {
+					o.Start = func(time.Time) (time.Time, bool) { return time.Time{}, false }
+				})
 				err := f.Run(t.Context())
 				var stopped *Stopped
-				if !errors.As(err, &stopped) || f.Status().State != want || api.calls != 1 {
-					t.Errorf("Run = %v after %d calls, state %s", err, api.calls, f.Status().State)
+				s := f.Status()
+				if !errors.As(err, &stopped) || s.State != want || api.calls != 1 {
+					t.Errorf("Run = %v after %d calls, state %s", err, api.calls, s.State)
+				}
+				if !s.LastSuccess.IsZero() || s.Reason != stopped.Err.Error() {
+					t.Errorf("last success %s, reason %q", s.LastSuccess, s.Reason)
+				}
+				if s := open(t, api, log, nil).Status(); !s.LastSuccess.IsZero() {
+					t.Errorf("last success of the next life: %s", s.LastSuccess)
 				}
 			})
 		})

@@ -298,7 +298,7 @@ func (l *lane) save(ctx context.Context, next Position) error {
 	next.Rev++
 	state := l.saved
 	state.Position = next
-	if next.idle() {
+	if next.idle() && !l.pos.idle() { // else there was nothing to read
 		state.LastSuccess = l.feed.now().UTC()
 	}
 	return l.put(ctx, state)

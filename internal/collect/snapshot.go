@@ -151,7 +151,8 @@ func (f *Feed) flush(ctx context.Context, least int) {
 func (f *Feed) wholeDue() (at time.Time, known bool) {
 	l, now := f.snapshot, f.now()
 	f.mu.Lock()
-	read := f.opts.Source.OnlyWhole() || !f.status.LastSuccess.IsZero()
+	begun := !f.created.IsZero() && f.status.Slices == 0 // without a past there is nothing to read at first
+	read := f.opts.Source.OnlyWhole() || !f.status.LastSuccess.IsZero() || begun
 	f.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -201,6 +201,9 @@ func (f *Feed) setError(err error) {
 		state = StateFull
 	}
 	reason := err.Error()
+	if stopped := (*Stopped)(nil); errors.As(err, &stopped) {
+		reason = stopped.Err.Error() // whose feed it is stands beside it
+	}
 	if state == StateRetrying {
 		p := f.Position()
 		if found := f.forgetting(&p, f.now()); found.state != "" {
