@@ -24,7 +24,11 @@ func TestObservedAsNormalized(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, source := range product.SourceList() {
-			m, err := ecs.Compile(source)
+			m, err := ecs.Compile(source, ecs.WithSight())
+			if err != nil {
+				t.Fatal(err)
+			}
+			only, err := ecs.Compile(source, ecs.OnlySight())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -42,7 +46,7 @@ func TestObservedAsNormalized(t *testing.T) {
 				}
 				var beside, alone ecs.Sight
 				m.AppendSight(nil, record, ecs.Meta{}, &beside)
-				m.See(record, &alone)
+				only.See(record, &alone)
 				if beside.Event != alone.Event || beside.Filled != alone.Filled || !beside.Time.Equal(alone.Time) || string(beside.Kind) != string(alone.Kind) {
 					t.Errorf("%s: beside its document %+v, alone %+v", file, beside, alone)
 				}

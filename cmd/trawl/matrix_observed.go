@@ -165,7 +165,7 @@ func tellMeanings(w io.Writer, s observe.Scores, width int) {
 func tellFeed(w io.Writer, f observe.FeedReport, whole bool, width int, colour bool) {
 	title := fmt.Sprintf("%s (%s): %s", f.Feed, f.SourceName, count(int(f.Records), "record"))
 	if f.Records > 0 {
-		title += fmt.Sprintf(" of %s to %s", when(f.First), when(f.Last))
+		title += fmt.Sprintf(" of %s to %s, counted since %s", when(f.First), when(f.Last), when(f.Since))
 	}
 	if f.Gone > 0 {
 		title += fmt.Sprintf(", %d gone", f.Gone)

@@ -64,7 +64,11 @@ func BenchmarkAppend(b *testing.B) {
 // takes alone.
 func BenchmarkSight(b *testing.B) {
 	for _, source := range sources(b) {
-		m, err := ecs.Compile(source)
+		m, err := ecs.Compile(source, ecs.WithSight())
+		if err != nil {
+			b.Fatal(err)
+		}
+		only, err := ecs.Compile(source, ecs.OnlySight())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -87,7 +91,7 @@ func BenchmarkSight(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for _, r := range all {
-					m.See(r, &sight)
+					only.See(r, &sight)
 				}
 			}
 			perRecord(b)

@@ -42,7 +42,9 @@ type giver struct {
 type builder struct {
 	m        *Mapper
 	src      *catalog.Source
-	original bool
+	original bool // documents have event.original
+	sight    bool // attributes of the matrix are looked at
+	document bool // documents are made
 
 	paths    []jsonscan.Path
 	spans    map[string]int // by path
@@ -60,12 +62,16 @@ func (b *builder) build() (*Mapper, error) {
 	b.fields = map[string]*field{}
 	b.keys()
 	b.m.nulls = b.src.ECS.Nulls
-	b.mapping(b.src.ECS)
-	b.nested(b.src.Nested)
-	b.own()
+	if b.document {
+		b.mapping(b.src.ECS)
+		b.nested(b.src.Nested)
+		b.own()
+	}
 	b.classify(b.src.Matrix)
-	b.related(b.src.ECS.Related)
-	b.tree()
+	if b.document {
+		b.related(b.src.ECS.Related)
+		b.tree()
+	}
 	if len(b.mistakes) > 0 {
 		return nil, fmt.Errorf("compile the mapping of %s: %w", b.src.FullName(), errors.Join(b.mistakes...))
 	}

@@ -100,10 +100,16 @@ type Option func(*builder)
 // WithoutOriginal leaves event.original out.
 func WithoutOriginal() Option { return func(b *builder) { b.original = false } }
 
+// WithSight makes AppendSight also see which attributes are filled.
+func WithSight() Option { return func(b *builder) { b.sight = true } }
+
+// OnlySight makes a mapper for See alone, which looks at nothing else.
+func OnlySight() Option { return func(b *builder) { b.sight, b.document = true, false } }
+
 // Compile makes the mapper of a source. It returns all mistakes of the mapping
 // at once, joined, each beginning with the field or path that it is about.
 func Compile(src *catalog.Source, opts ...Option) (*Mapper, error) {
-	b := builder{original: true, src: src, m: &Mapper{name: src.FullName()}}
+	b := builder{original: true, document: true, src: src, m: &Mapper{name: src.FullName()}}
 	for _, o := range opts {
 		o(&b)
 	}
@@ -122,7 +128,7 @@ func (m *Mapper) Append(dst, record []byte, meta Meta) []byte {
 }
 
 // AppendSight is Append; unless s is nil it also fills it as See does, in the
-// same pass.
+// same pass. The mapper is one WithSight.
 func (m *Mapper) AppendSight(dst, record []byte, meta Meta, s *Sight) []byte {
 	m = m.of(record)
 	st := m.state()

@@ -45,7 +45,9 @@ func (b *builder) classify(m *catalog.Matrix) {
 		made := event{condition: b.condition(fmt.Sprintf("matrix.events.%d", i), e.Match)}
 		made.written = append(name([]byte(`{"category":`), e.Category), `,"event_type":`...)
 		made.written = append(name(made.written, e.EventType), '}')
-		made.attributes = b.attributes(m.Resolved(i))
+		if b.sight {
+			made.attributes = b.attributes(m.Resolved(i))
+		}
 		for _, span := range made.condition.keys() {
 			count[span]++
 		}

@@ -52,6 +52,6 @@ func compileGone(src *catalog.Source) (*Mapper, error) {
 			},
 		},
 	}
-	b := builder{src: gone, m: &Mapper{name: src.FullName() + " gone"}}
+	b := builder{document: true, src: gone, m: &Mapper{name: src.FullName() + " gone"}}
 	return b.build()
 }

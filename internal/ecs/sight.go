@@ -18,7 +18,8 @@ type Sight struct {
 	Kind   []byte    // of a record without a place, the value that most events are told by, such as its action; none: ""
 }
 
-// See fills s from a record alone, without making its document.
+// See fills s from a record, without making its document. The mapper is one
+// OnlySight, or WithSight, which takes longer.
 func (m *Mapper) See(record []byte, s *Sight) {
 	m = m.of(record)
 	st := m.state()

@@ -42,12 +42,13 @@ func (e *Engine) openOutput(ctx context.Context, cfg *config.Output) (*delivery,
 	if err != nil {
 		return nil, err
 	}
+	show := e.show(cfg)
 	d, err := deliver.New(ctx, deliver.Options{
 		Name:        cfg.Name,
 		Reader:      reader,
 		Output:      out,
-		Mapper:      e.mapper(cfg.Original),
-		Observe:     e.show(cfg),
+		Mapper:      e.mapper(cfg.Original, show != nil),
+		Observe:     show,
 		Raw:         cfg.Schema == "raw",
 		MaxDocument: cfg.MaxDocument,
 		Log:         deliver.OnLog(e.log),
@@ -72,10 +73,13 @@ func (e *Engine) source(f pagelog.Feed) (*catalog.Source, error) {
 }
 
 // mapper gives the mapper of a feed's source.
-func (e *Engine) mapper(original bool) func(pagelog.Feed) (deliver.Mapper, error) {
+func (e *Engine) mapper(original, sight bool) func(pagelog.Feed) (deliver.Mapper, error) {
 	var options []ecs.Option
 	if !original {
 		options = append(options, ecs.WithoutOriginal())
+	}
+	if sight {
+		options = append(options, ecs.WithSight())
 	}
 	var mu sync.Mutex
 	mappers := map[*catalog.Source]*ecs.Mapper{}

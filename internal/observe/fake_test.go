@@ -251,7 +251,7 @@ func show(t *testing.T, o *Observer, l *fakeLog, after uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := ecs.Compile(src)
+	m, err := ecs.Compile(src, ecs.WithSight())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 // What is kept of a feed is bounded: its event types and attributes are those
 // of the matrix, and there are at most so many of the rest.
 const (
-	Days      = 56 // for which counts by day are kept
+	keptDays  = 56 // up to the last on which an event type was seen, for which there are counts by day
 	mostKinds = 50 // values of records without a place that are named
 	kindBytes = 80 // of such a value
 	mostNotes = 16 // the latest
@@ -50,8 +50,6 @@ type Feed struct {
 	Forgotten uint64    `json:"forgotten,omitempty"` // the reset up to which pages do not count
 	Watermark time.Time `json:"watermark,omitzero"`  // of the live lane
 	Notes     []Note    `json:"notes"`
-
-	oldestDay int64 // days up to it are forgotten; 0: that is to be seen to
 }
 
 // Type is what was seen of an event type.
@@ -60,7 +58,7 @@ type Type struct {
 	First    time.Time        `json:"first,omitzero"` // event time
 	Last     time.Time        `json:"last,omitzero"`
 	Filled   Filled           `json:"filled"`         // records in which an attribute has a value
-	Days     map[int64]int64  `json:"days,omitempty"` // records by the day of their time, counted from 1970
+	Days     map[int64]int64  `json:"days,omitempty"` // records by the day of their time, counted from 1970; the last ones
 	Lateness collect.Lateness `json:"lateness"`
 }
 
@@ -138,7 +136,6 @@ func (f *Feed) merge(t *Tally) {
 	}
 	f.Records += t.records
 	f.Timeless += t.timeless
-	oldestDay := day(t.fetched) - Days
 	for i, d := range t.types {
 		if d == nil {
 			continue
@@ -151,20 +148,13 @@ func (f *Feed) merge(t *Tally) {
 			}
 			into = f.Types[key]
 		}
-		into.merge(d, oldestDay)
+		into.merge(d)
 		f.First, f.Last = earlier(f.First, d.first), later(f.Last, d.last)
 	}
 	for _, text := range slices.Sorted(maps.Keys(t.kinds)) {
 		f.kind(text, t.kinds[text])
 	}
 	f.Others += t.others
-	if oldestDay > f.oldestDay {
-		f.oldestDay = oldestDay
-		for _, of := range f.Types {
-			of.forget(oldestDay)
-		}
-		f.Unlisted.forget(oldestDay)
-	}
 }
 
 // kind counts records of a kind, in a place of its own while there is one.
@@ -183,26 +173,25 @@ func (f *Feed) kind(text string, k *Kind) {
 	into.First, into.Last = earlier(into.First, k.First), later(into.Last, k.Last)
 }
 
-func (t *Type) merge(d *delta, oldestDay int64) {
+func (t *Type) merge(d *delta) {
 	t.Count += d.count
 	t.First, t.Last = earlier(t.First, d.first), later(t.Last, d.last)
 	for i, n := range d.filled {
 		t.Filled[i] += n
 	}
-	for on, n := range d.days {
-		if on > oldestDay {
-			if t.Days == nil {
-				t.Days = map[int64]int64{}
-			}
-			t.Days[on] += *n
-		}
-	}
 	t.Lateness.Merge(&d.lateness)
-}
-
-// forget drops counts of days that are too long ago.
-func (t *Type) forget(oldestDay int64) {
-	maps.DeleteFunc(t.Days, func(on, _ int64) bool { return on <= oldestDay })
+	if len(d.days) == 0 {
+		return
+	}
+	if t.Days == nil {
+		t.Days = map[int64]int64{}
+	}
+	for on, n := range d.days {
+		t.Days[on] += *n
+	}
+	if forgotten := day(t.Last) - keptDays; len(t.Days) > keptDays {
+		maps.DeleteFunc(t.Days, func(on, _ int64) bool { return on <= forgotten })
+	}
 }
 
 // day is the day of a time, in UTC, counted from 1970.

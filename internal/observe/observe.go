@@ -37,8 +37,8 @@ const Reader = ":observe"
 
 const (
 	stateKey  = "observe/"
-	mostShown = 1024 // pages that outputs have shown and that are not counted yet
-	readPages = 8    // asked of the log at once
+	mostShown = 256 // pages that outputs have shown and that are not counted yet
+	readPages = 8   // asked of the log at once
 
 	readPatience = 500 * time.Millisecond
 )
@@ -143,7 +143,7 @@ func (o *Observer) plan(f pagelog.Feed) (*plan, error) {
 	if p := o.plans[source]; p != nil {
 		return p, nil
 	}
-	mapper, err := ecs.Compile(source)
+	mapper, err := ecs.Compile(source, ecs.OnlySight())
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/collect"
@@ -121,7 +124,7 @@ type Unknown struct {
 type Dark struct {
 	EventType string    `json:"event_type"`
 	Since     time.Time `json:"since"`         // the day after the last on which it was seen
-	SeenOn    int       `json:"seen_on_days"`  // of those that are kept
+	SeenOn    int       `json:"seen_on_days"`  // of the 56 before
 	Pause     int       `json:"longest_pause"` // days without one, between those on which it was seen
 	SilentFor int       `json:"silent_days"`
 }
@@ -216,11 +219,20 @@ func makeFeed(f *Feed, s *catalog.Source, read Read, now time.Time) FeedReport {
 	}
 	r.Lateness = makeLateness(&all, s.Facts.Latency)
 	for value, k := range f.Kinds {
-		r.Kinds = append(r.Kinds, Unknown{value, k.Count, k.First, k.Last})
+		r.Kinds = append(r.Kinds, Unknown{printable(value), k.Count, k.First, k.Last})
 	}
 	slices.SortFunc(r.Kinds, func(a, b Unknown) int { return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Value, b.Value)) })
 	r.Words = r.words()
 	return r
+}
+
+// printable is a text of a record as it may be shown on a terminal.
+func printable(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		quoted := strconv.Quote(text)
+		return quoted[1 : len(quoted)-1]
+	}
+	return text
 }
 
 // documentedTypes are the event types that a source is documented to log, with
@@ -280,29 +292,29 @@ func said(fact string) string {
 
 // What makes an event type regular, and dark.
 const (
-	regularDays = 5 // on which it was seen, of the days that are kept
+	regularDays = 5 // on which it was seen, of the keptDays up to the last
 	darkDays    = 7 // and more, without one
 	darkPauses  = 2 // times the longest pause so far, and more
 )
 
 // darkSince applies the rule of what has gone dark: an event type that was seen
-// on at least five of the last 56 days, and then not for more than seven days
-// and more than twice its longest pause before. Days count up to the one before
+// on at least five of 56 days, and after them not for more than seven days and more
+// than twice its longest pause in them. Days count up to the one before
 // that up to which the feed was read: what was not read says nothing.
 func darkSince(days map[int64]int64, asOf time.Time) (Dark, bool) {
-	var on []int64
+	last, on := int64(0), []int64{}
 	for d := range days {
-		on = append(on, d)
+		last, on = max(last, d), append(on, d)
 	}
-	slices.Sort(on)
+	on = slices.DeleteFunc(on, func(d int64) bool { return d <= last-keptDays })
 	if len(on) < regularDays || asOf.IsZero() {
 		return Dark{}, false
 	}
+	slices.Sort(on)
 	pause := int64(0)
 	for i := 1; i < len(on); i++ {
 		pause = max(pause, on[i]-on[i-1]-1)
 	}
-	last := on[len(on)-1]
 	silent := day(asOf) - 1 - last
 	if silent <= darkDays || silent <= darkPauses*pause {
 		return Dark{}, false

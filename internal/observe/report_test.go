@@ -28,6 +28,8 @@ func TestDarkSince(t *testing.T) {
 		"seen on four days only":                 {[]int64{100, 101, 102, 103}, 150, false},
 		"weekly, silent for twice its pause":     {[]int64{100, 107, 114, 121, 128}, 141, false},
 		"weekly, silent for longer":              {[]int64{100, 107, 114, 121, 128}, 142, true},
+		"dark for long":                          {[]int64{100, 101, 102, 103, 104}, 900, true},
+		"regular once, and then once":            {[]int64{100, 101, 102, 103, 104, 160}, 900, false},
 		"today is not over":                      {[]int64{100, 101, 102, 103, 104}, 105, false},
 		"nothing was read since it was seen":     {[]int64{100, 101, 102, 103, 104}, 104, false},
 		"the feed was read up to before it ever": {[]int64{100, 101, 102, 103, 104}, 90, false},
@@ -77,7 +79,7 @@ func TestBounded(t *testing.T) {
 		f.merge(tally)
 		f.note(fetched, "%s", strings.Repeat("note ", 40))
 	}
-	if len(f.Kinds) != mostKinds || len(f.Notes) != mostNotes || len(f.Unlisted.Days) > Days {
+	if len(f.Kinds) != mostKinds || len(f.Notes) != mostNotes || len(f.Unlisted.Days) > keptDays {
 		t.Errorf("%d kinds, %d notes, %d days", len(f.Kinds), len(f.Notes), len(f.Unlisted.Days))
 	}
 	var named int64
@@ -88,7 +90,7 @@ func TestBounded(t *testing.T) {
 		t.Errorf("%d named and %d others of %d", named, f.Others, f.Unlisted.Count)
 	}
 	for key, of := range f.Types {
-		if len(of.Days) > Days {
+		if len(of.Days) > keptDays {
 			t.Errorf("%s: %d days", key, len(of.Days))
 		}
 	}
@@ -179,7 +181,7 @@ func TestReport(t *testing.T) {
 	login.Filled[index("timestamp")], login.Filled[index("username")] = 10, 1
 	login.Lateness.Add(time.Minute)
 	f.Types = map[string]*Type{"account_login": login, "query_resource": {Count: 1}}
-	f.Unlisted.Count, f.Kinds = 1, map[string]*Kind{"TokenRefresh": {Count: 1}}
+	f.Unlisted.Count, f.Kinds = 1, map[string]*Kind{"Token\x1b[2J": {Count: 1}}
 	issues := src.Product.Sources["issues"]
 	states := newFeed("wiz-prod", "issues")
 	states.Records, states.Unlisted.Count = 1, 1
@@ -196,7 +198,7 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{
 		"Gone dark: account_login, since 1970-04-16",
 		"Documented but never seen here: ", "Seen but not documented: query_resource.",
-		"1 of 12 records: TokenRefresh (1)", "Empty in all records of account_login (10): ",
+		`1 of 12 records: Token\x1b[2J (1)`, "Empty in all records of account_login (10): ",
 		"documented are 180 days, but the oldest record was 90 days old", "Late: one record was seen within 60.0 seconds; how late they may be is not documented",
 	} {
 		if !strings.Contains(words, want) {

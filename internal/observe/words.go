@@ -19,15 +19,15 @@ func (r *FeedReport) words() []string {
 		return words
 	}
 	if !r.Placed {
-		say("%s has no place in the matrix, which is about activity; its records are only counted.", r.SourceName)
+		say("The catalogue gives %s no place in the matrix, which is about activity; its records are only counted.", r.Source)
 	}
 	for _, d := range r.Dark {
 		pause := "without a pause"
 		if d.Pause > 0 {
 			pause = "never with a pause of more than " + plural(d.Pause, "day")
 		}
-		say("Gone dark: %s, since %s: it was seen on %d of the last %d days, %s, and not in the %d days since.",
-			d.EventType, d.Since.Format(time.DateOnly), d.SeenOn, Days, pause, d.SilentFor)
+		say("Gone dark: %s, since %s: it was seen on %d of the %d days before, %s, and not in the %d days since.",
+			d.EventType, d.Since.Format(time.DateOnly), d.SeenOn, keptDays, pause, d.SilentFor)
 	}
 	if len(r.NeverSeen) > 0 {
 		say("Documented but never seen here: %s.", strings.Join(r.NeverSeen, ", "))
