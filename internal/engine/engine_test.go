@@ -379,33 +379,34 @@ func TestDamagedPosition(t *testing.T) {
 func TestPermanentOutputError(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, wiz.Options{})
-	e := w.open(parts{})
+	p := parts{
+		sources: "{audit: {start: 25h, interval: 100ms}, issues: {start: 25h}}",
+		outputs: "{alive: {type: file, path: events.ndjson}, broken: {type: file, path: other.ndjson}}",
+	}
+	e := w.open(p)
 	if err := errors.Join(e.Once(t.Context()), e.Close()); err != nil {
 		t.Fatal(err)
 	}
-	positions, err := filepath.Glob(filepath.Join(w.dir, "trawl-data", "outputs", "*"))
-	if err != nil || len(positions) == 0 {
-		t.Fatalf("positions %q, %v", positions, err)
+	if err := os.WriteFile(filepath.Join(w.dir, "trawl-data", "outputs", "broken.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	for _, path := range positions {
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	e = w.open(parts{})
+	e = w.open(p)
 	stop := w.start(e)
 	s := w.until(e, "the output failed", func(s Status) bool {
-		return s.Outputs[0].State == deliver.StateFailed && s.Feeds[0].State == collect.StateIdle
+		return s.Outputs[1].State == deliver.StateFailed && s.Feeds[0].State == collect.StateIdle
 	})
 	if s.Healthy() {
 		t.Error("healthy")
 	}
+	w.tenant.AddAudit(saassim.Batch{N: 50, From: time.Now().Add(-time.Second)})
+	w.until(e, "the other output has what came since", func(s Status) bool {
+		return s.Outputs[0].Documents == 50 && s.Outputs[1].PendingPages > 0
+	})
 	var damaged *output.DamagedError
 	if err := stop(); !errors.As(err, &damaged) {
 		t.Errorf("Run: %v", err)
 	}
+	w.wantAll("events.ndjson", 1)
 }
 
 func TestCloseTwice(t *testing.T) {
