@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/fetch"
 )
 
@@ -62,6 +63,30 @@ func TestMiscount(t *testing.T) {
 		wrong = false
 		if err := f.Once(t.Context()); err != nil {
 			t.Fatalf("Once after it was mended: %v", err)
+		}
+		wantAll(t, api, log)
+	})
+}
+
+// TestCapGone: more records of one moment than the product is known to yield
+// are all there is, where it counts them and gives as many.
+func TestCapGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{cap: 40}, newMemoryLog()
+		at := time.Now().Add(-20 * time.Minute)
+		for i := range 50 {
+			api.add(event{ID: fmt.Sprint("e", i), Time: at})
+		}
+		f := open(t, api, log, func(o *Options) {
+			o.Source = source(func(s *catalog.Source) { s.Paging.Cap = 40 })
+		})
+		if err := f.Once(t.Context()); !errors.As(err, new(*IncompleteError)) {
+			t.Fatalf("Once = %v, state %s", err, f.Status().State)
+		}
+		api.cap = 0
+		time.Sleep(time.Minute)
+		if err := f.Once(t.Context()); err != nil || f.Status().State != StateIdle {
+			t.Fatalf("Once = %v, state %s", err, f.Status().State)
 		}
 		wantAll(t, api, log)
 	})

@@ -389,7 +389,7 @@ func (l *lane) move(next *Position, i int, w *walk, page *fetch.Page, distinct i
 		return l.endsShort(next, i, idle, fmt.Sprintf("the API gave %d pages in a row with nothing but records that it had given before", w.repeats))
 	case page.More:
 		s.Cursor = page.Cursor
-	case capped:
+	case capped && (page.Capped || page.Total <= limit || s.Seen < w.total): // else it gave all of more than that
 		next.giveUp(i, fmt.Sprintf("the API yields %d records of a query at most, and these share one moment", cmp.Or(limit, s.Seen)), true)
 	case s.Cursor == nil && s.Walks > 0 && len(page.Records) >= w.total: // all in one answer, and not for the first time: the API has some twice
 		next.done(i)
