@@ -171,6 +171,31 @@ func TestFailingFirstPage(t *testing.T) {
 	}
 }
 
+// TestOnceGoesDeep: where later pages fail and earlier ones come, one Once cuts
+// the slice until it gets by; an API that is gone ends it soon.
+func TestOnceGoesDeep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		api.add(spread("e", 200, time.Now(), 50*time.Minute)...)
+		gone := false
+		api.fault = func(r fetch.Request, _ *fetch.Page) error {
+			if gone || string(r.Cursor) == "50" {
+				return &fetch.Error{Class: fetch.Retry, Status: 504, Message: "query takes too long"}
+			}
+			return nil
+		}
+		if err := open(t, api, log, nil).Once(t.Context()); err != nil {
+			t.Fatalf("Once = %v", err)
+		}
+		wantAll(t, api, log)
+		time.Sleep(time.Minute)
+		gone, api.calls = true, 0
+		if err := open(t, api, log, nil).Once(t.Context()); err == nil || api.calls != 1 {
+			t.Errorf("Once = %v after %d requests", err, api.calls)
+		}
+	})
+}
+
 // TestShortWalksOfABackfill: walks that end short count for the slice that they
 // are of, however many a long backfill has.
 func TestShortWalksOfABackfill(t *testing.T) {

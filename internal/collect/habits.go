@@ -15,15 +15,17 @@ import (
 // are told by what a feed is used to, which is learnt here, round by round.
 
 const (
-	leastSampled   = 20          // records, before a field counts as always there
-	sampledOfPage  = 3           // records of each page whose fields are looked at
-	mostKeys       = 128         // fields that are remembered
-	leastReceived  = 100         // records of a round, before repeats count
-	silentTimes    = 4           // as long as the longest silence so far is a fault
-	leastSilence   = time.Hour   // and never shorter than this
-	behindRounds   = 3           // rounds in a row that begin later than the one before
-	leastBehind    = time.Minute // that a feed lags by then
-	retentionShare = 0.8         // of the product's retention that a feed may lag, or a position go unused
+	leastSampled   = 20        // records, before a field counts as always there
+	sampledOfPage  = 3         // records of each page whose fields are looked at
+	mostKeys       = 128       // fields that are remembered
+	leastReceived  = 100       // records of a round, before repeats count
+	silentTimes    = 4         // as long as the longest silence so far is a fault
+	leastSilence   = time.Hour // and never shorter than this, or than so many intervals
+	leastIntervals = 60
+	leastQuiet     = 5 * time.Minute // of those that are asked every few seconds
+	behindRounds   = 3               // rounds in a row that begin later than the one before
+	leastBehind    = time.Minute     // that a feed lags by then
+	retentionShare = 0.8             // of the product's retention that a feed may lag, or a position go unused
 )
 
 // Habits are what a feed is used to. They are stored with its live lane.
@@ -134,7 +136,7 @@ func (f *Feed) judge(h *Habits, r *round, p *Position, now time.Time) fault {
 	if repeats := r.received - r.met; r.received >= leastReceived && repeats*2 > r.received {
 		return fault{StateDuplicating, fmt.Sprintf("%d of the %d records of the last round came more than once; they are dropped, but use up the rate limit", repeats, r.received)}
 	}
-	if limit := max(silentTimes*h.Silence, leastSilence); h.Silence > 0 && !source.OnlyWhole() && now.Sub(h.Newest) > limit {
+	if limit := max(silentTimes*h.Silence, min(leastSilence, max(leastIntervals*f.opts.Interval, leastQuiet))); h.Silence > 0 && !source.OnlyWhole() && now.Sub(h.Newest) > limit {
 		return fault{StateSilent, fmt.Sprintf("the newest record is of %s, and this feed was never silent for more than %s: check in the product whether it still logs",
 			h.Newest.UTC().Format(time.RFC3339), h.Silence.Round(time.Second))}
 	}

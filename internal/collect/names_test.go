@@ -57,6 +57,20 @@ func TestFaultsWithNames(t *testing.T) {
 				t.Fatalf("Once: %v", err)
 			}
 		}, StateSilent},
+		"the product stops logging for a while, and is asked often": {func(o *Options) { o.Interval = time.Second }, func(t *testing.T, w *world) {
+			live(t, w, 10*time.Minute)
+			time.Sleep(4 * time.Minute)
+			if err := w.feed.Once(t.Context()); err != nil {
+				t.Fatalf("Once: %v", err)
+			}
+			if s := w.feed.Status(); s.State != StateIdle {
+				t.Errorf("after four minutes: %s, %s", s.State, s.Reason)
+			}
+			time.Sleep(2 * time.Minute)
+			if err := w.feed.Once(t.Context()); err != nil {
+				t.Fatalf("Once: %v", err)
+			}
+		}, StateSilent},
 		"a field that was always there is left out": {nil, func(t *testing.T, w *world) {
 			live(t, w, 5*time.Hour)
 			w.api.fault = func(_ fetch.Request, p *fetch.Page) error {

@@ -3,6 +3,8 @@ package collect
 import (
 	"context"
 	"errors"
+
+	"github.com/trawlsec/trawl/internal/fetch"
 )
 
 // Once brings the feed up to the present, does the revisits and whole readings
@@ -27,6 +29,21 @@ func (f *Feed) Once(ctx context.Context) error {
 	return err
 }
 
+// mostFailed is how many pages may fail before Once gives up where shorter
+// slices may get by.
+const mostFailed = 8
+
+// deep tells whether a page failed that is not the first of its slice, with an
+// answer of the API: it may have gone too deep.
+func (l *lane) deep(at sliceID, err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, ok := l.pos.slice(at)
+	var answer *fetch.Error
+	return ok && at != streamID && s.Cursor != nil && errors.As(err, &answer) && answer.Status != 0 &&
+		(answer.Class == fetch.Retry || answer.Class == fetch.Partial)
+}
+
 func (f *Feed) once(ctx context.Context) error {
 	if f.opts.Source.OnlyWhole() {
 		return f.onceWhole(ctx)
@@ -34,6 +51,7 @@ func (f *Feed) once(ctx context.Context) error {
 	target := f.now()
 	planned := false // a round, which also reads the gaps of earlier ones again
 	ahead := false   // and one more, because the product's clock showed itself ahead
+	failed := 0
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -55,7 +73,10 @@ func (f *Feed) once(ctx context.Context) error {
 		}
 		f.collecting()
 		if err := f.live.step(ctx, at); err != nil {
-			return err
+			if failed++; failed > mostFailed || !f.live.deep(at, err) {
+				return err
+			}
+			f.log.Warn("a later page failed where earlier ones came: tried again, in shorter slices if need be", "error", err)
 		}
 	}
 	f.finished(ctx, false)
