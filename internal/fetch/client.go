@@ -291,7 +291,10 @@ func (c *Client) ask(ctx context.Context, s *session, p *plan, r Request) (*Page
 		}
 	default:
 		var elsewhere *originError
+		var redirect *redirectError
 		switch {
+		case errors.As(e.Err, &redirect):
+			e.Advice = fmt.Sprintf("check %s of connection %s", c.addressSettings(), c.opts.Name)
 		case errors.As(e.Err, &elsewhere):
 			e.Advice = fmt.Sprintf("check %s of connection %s: the API's address has to be the one that the API itself uses", c.addressSettings(), c.opts.Name)
 		case e.Status == 0:
