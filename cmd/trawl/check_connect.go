@@ -167,6 +167,9 @@ func readSome(ctx context.Context, client *fetch.Client, f *config.Feed, r *conn
 	case key.Time.IsZero():
 		return &catalogueError{fmt.Sprintf("the record has no time at %s (record.time of %s)", strings.Join(source.Record.Time, " or "), source.FullName())}
 	}
+	if at := source.Paging.Total; at != "" && first.Total < 0 {
+		return &catalogueError{fmt.Sprintf("the answer has no number of records at %q (paging.total of %s)", at, source.FullName())}
+	}
 	if first.More && first.Cursor == nil {
 		return &catalogueError{"the API has more pages, but no cursor stands " + atNext(source)}
 	}
@@ -297,5 +300,5 @@ func connectSummary(results []connectResult) string {
 	if failed == 0 {
 		return "every feed connects"
 	}
-	return fmt.Sprintf("%d of %d feeds do not connect", failed, len(results))
+	return fmt.Sprintf("feeds that do not connect: %d of %d", failed, len(results))
 }

@@ -283,7 +283,12 @@ func (p place) jsonPath(path string) {
 	}
 }
 
-func (p place) jsonPaths(paths []string) {
+// paths checks what is written as a list of paths or as one.
+func (p place) paths(paths Paths) {
+	if p.Raw() != "" {
+		p.jsonPath(paths[0])
+		return
+	}
 	for i, path := range paths {
 		at := p.at(strconv.Itoa(i))
 		if path == "" {
@@ -293,13 +298,15 @@ func (p place) jsonPaths(paths []string) {
 	}
 }
 
-// paths checks what is written as a list of paths or as one.
-func (p place) paths(paths Paths) {
-	if p.Raw() != "" {
-		p.jsonPath(paths[0])
-		return
+// span checks that there is a length of time, and that it is more than none.
+func (p place) span(d Duration, example, why string) {
+	switch {
+	case d > 0:
+	case p.Raw() == "":
+		p.Mistake("is missing: %s; add it, as in %s", why, example)
+	default:
+		p.Mistake("must be more than 0: %s", why)
 	}
-	p.jsonPaths(paths)
 }
 
 func (p place) links(links []Link) {

@@ -12,6 +12,9 @@ import (
 func checkRequest(at place, r Request, names []string) {
 	at.at("method").isOneOf(r.Method, methods)
 	at.at("path").text(r.Path, names)
+	if r.Path != "" && !strings.HasPrefix(r.Path, "/") && !strings.HasPrefix(r.Path, "${") {
+		at.at("path").Mistake("must begin with /: it is put behind base_url as it is; write /%s", r.Path)
+	}
 	for key, value := range r.Headers {
 		at.at("headers", key).text(value, names)
 	}

@@ -39,8 +39,8 @@ func checkSource(doc *strictyaml.Document, file string, s *Source, sound bool) [
 		top.at("record", "id").Mistake("needs at least one path")
 	}
 	top.at("record", "id").paths(s.Record.ID)
-	top.at("record", "version").jsonPaths(s.Record.Version)
-	top.at("record", "time").jsonPaths(s.Record.Time)
+	top.at("record", "version").paths(s.Record.Version)
+	top.at("record", "time").paths(s.Record.Time)
 	if s.Kind == "log" && len(s.Record.Version) > 0 {
 		top.at("record", "version").Mistake("records of a log never change; take it out, or make the kind state")
 	}
@@ -146,12 +146,8 @@ func checkWindow(at place, s *Source) {
 			at.at("fields", strconv.Itoa(i)).Mistake("must be a field's name, and no field twice")
 		}
 	}
-	if w.Interval <= 0 {
-		at.at("interval").Mistake("must be more than 0")
-	}
-	if w.Overlap <= 0 {
-		at.at("overlap").Mistake("must be more than 0: records become visible late")
-	}
+	at.at("interval").span(w.Interval, "interval: 5m", "it is the time between two readings")
+	at.at("overlap").span(w.Overlap, "overlap: 10m", "records become visible late, so each reading goes back a little")
 	for i, age := range w.Revisit {
 		if age <= w.Overlap || (i > 0 && age <= w.Revisit[i-1]) {
 			at.at("revisit", strconv.Itoa(i)).Mistake("ages have to grow, and to be more than overlap, %v", w.Overlap)
@@ -312,7 +308,7 @@ func (c *mappingCheck) expr(at place, e Expr) {
 	if (len(e.From) == 0) == (e.Text == "") {
 		at.Mistake("needs either from or text")
 	}
-	at.at("from").jsonPaths(e.From)
+	at.at("from").paths(e.From)
 	parts, err := Parts(e.Text)
 	if err != nil {
 		at.at("text").Mistake("%v", err)

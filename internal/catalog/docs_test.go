@@ -33,7 +33,7 @@ Where a value stands in JSON is written as a path: ` + "`a.b`" + ` a member of a
 
 ## Names
 
-A text may hold ` + "`${name}`" + `: a setting of the connection, one of the product's derived names, and in requests also ` + "`since`, `until`, `cursor`, `offset`, `page`, `page_size` and `time_field`" + `. An entry of a map that is one such name and nothing else is left out where the name has no value, as ` + "`${cursor}`" + ` has none on the first page.
+A text may hold ` + "`${name}`" + `: a setting of the connection, one of the product's derived names, and in requests also ` + "`since`, `until`, `cursor`, `offset`, `page`, `page_size` and `time_field`" + `. An entry of a map that is one such name and nothing else is left out where the name has no value, as ` + "`${cursor}`" + ` has none on the first page. In a JSON body such an entry keeps its type: ` + "`size: \"${page_size}\"`" + ` is sent as a number. A setting that is an address may end with a slash or not: ` + "`${api_url}/v1`" + ` has one slash there either way.
 
 ## Conditions
 
@@ -141,12 +141,18 @@ func (d *documentation) section(title string, t reflect.Type) {
 	}
 }
 
+// onePath is the form of Paths.
+const onePath = "path, or list of paths"
+
 // element is the type within lists and maps, and how those are called.
 func element(t reflect.Type) (of reflect.Type, form string) {
 	switch t.Kind() {
 	case reflect.Pointer:
 		return element(t.Elem())
 	case reflect.Slice:
+		if t == reflect.TypeFor[Paths]() {
+			return reflect.TypeFor[string](), onePath
+		}
 		of, inner := element(t.Elem())
 		return of, "list of " + plural(of, inner)
 	case reflect.Map:
@@ -176,7 +182,15 @@ func plural(of reflect.Type, form string) string {
 	case form == "":
 		return "texts"
 	}
-	return strings.TrimSuffix(form, "s") + "s"
+	if form == onePath {
+		return "paths, or lists of paths"
+	}
+	kind, example, found := strings.Cut(form, ":")
+	kind = strings.TrimSuffix(kind, "s") + "s"
+	if found {
+		kind += ":" + example
+	}
+	return kind
 }
 
 // cell is a text that stands in a table.

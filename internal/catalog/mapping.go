@@ -58,13 +58,13 @@ type LookupCase struct {
 
 // Expr is where a field's value comes from. In YAML a plain string is a path.
 type Expr struct {
-	From    []string `yaml:"from,omitempty"`    // paths; the first that has a value counts
-	Text    string   `yaml:"text,omitempty"`    // or a text with ${path} in it; none without a value for each
-	Extract string   `yaml:"extract,omitempty"` // a regular expression: the value is what it finds, or what its group ( ) holds; a list takes all that it finds
-	As      string   `yaml:"as,omitempty"`      // keyword (default), long, double, boolean, date, ip, email, url, user_agent, domain, json; a trailing [] makes a list; of several addresses an ip is the first, without its port
-	Table   string   `yaml:"table,omitempty"`   // named table to translate through; a value it lacks is an error unless Else
-	Else    string   `yaml:"else,omitempty"`    // for values that the table lacks; "=" keeps the value as it is
-	Case    string   `yaml:"case,omitempty"`    // lower or upper
-	Sort    bool     `yaml:"sort,omitempty"`    // puts a list in order
-	Lenient bool     `yaml:"lenient,omitempty"` // a value that does not fit is passed over without a word
+	From    Paths  `yaml:"from,omitempty"`    // where the value stands; of several paths the first that has one counts
+	Text    string `yaml:"text,omitempty"`    // or a text with ${path} in it; none without a value for each
+	Extract string `yaml:"extract,omitempty"` // a regular expression: the value is what it finds, or what its group ( ) holds; a list takes all that it finds
+	As      string `yaml:"as,omitempty"`      // keyword (default), long, double, boolean, date, ip, email, url, user_agent, domain, json; a trailing [] makes a list; of several addresses an ip is the first, without its port
+	Table   string `yaml:"table,omitempty"`   // named table to translate through; a value it lacks is an error unless Else
+	Else    string `yaml:"else,omitempty"`    // for values that the table lacks; "=" keeps the value as it is
+	Case    string `yaml:"case,omitempty"`    // lower or upper
+	Sort    bool   `yaml:"sort,omitempty"`    // puts a list in order
+	Lenient bool   `yaml:"lenient,omitempty"` // a value that does not fit is passed over without a word
 }

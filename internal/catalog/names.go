@@ -48,14 +48,15 @@ type UnsetError struct{ Name string }
 func (e *UnsetError) Error() string { return fmt.Sprintf("%s has no value", e.Name) }
 
 // Expand puts the values of names in place of each ${name}. A name that lookup
-// does not have is an *UnsetError.
+// does not have is an *UnsetError. An address loses a slash at its end where one
+// follows, as people write addresses with and without it.
 func Expand(s string, lookup func(name string) (string, bool)) (string, error) {
 	parts, err := Parts(s)
 	if err != nil {
 		return "", fmt.Errorf("expand %q: %w", s, err)
 	}
 	var b strings.Builder
-	for _, p := range parts {
+	for i, p := range parts {
 		b.WriteString(p.Text)
 		if p.Name == "" {
 			continue
@@ -63,6 +64,9 @@ func Expand(s string, lookup func(name string) (string, bool)) (string, error) {
 		value, ok := lookup(p.Name)
 		if !ok {
 			return "", &UnsetError{Name: p.Name}
+		}
+		if i+1 < len(parts) && strings.HasPrefix(parts[i+1].Text, "/") && strings.Contains(value, "://") {
+			value = strings.TrimSuffix(value, "/")
 		}
 		b.WriteString(value)
 	}

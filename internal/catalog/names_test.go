@@ -18,13 +18,17 @@ func lookup(values map[string]string) func(string) (string, bool) {
 
 func TestExpand(t *testing.T) {
 	t.Parallel()
-	names := lookup(map[string]string{"a": "1", "empty": "", "nested": "${a}"})
+	names := lookup(map[string]string{"a": "1", "empty": "", "nested": "${a}", "address": "https://x.test/", "folder": "x/"})
 	for in, want := range map[string]string{
 		"":               "",
 		"plain $a {a} $": "plain $a {a} $",
 		"${a}":           "1",
 		"x${a}y${a}z":    "x1y1z",
 		"${empty}":       "",
+		"${address}/v1":  "https://x.test/v1",
+		"${address}v1":   "https://x.test/v1",
+		"${address}":     "https://x.test/",
+		"${folder}/v1":   "x//v1",
 		"${nested}":      "${a}", // values are not looked into
 	} {
 		if got, err := catalog.Expand(in, names); err != nil || got != want {

@@ -276,8 +276,8 @@ type Window struct {
 	Fields    []string   `yaml:"fields,omitempty"`    // the API's time fields that tell what is new; a slice is read once for each; none: the source is only read whole
 	Layout    string     `yaml:"layout"`              // of since and until: a Go time layout; or unix or unix_ms, seconds or milliseconds since 1970
 	Slack     Duration   `yaml:"slack"`               // how much wider to ask on both sides, as bounds may or may not be inclusive
-	Interval  Duration   `yaml:"interval,omitempty"`  // between two readings of the live lane
-	Overlap   Duration   `yaml:"overlap,omitempty"`   // read again each time
+	Interval  Duration   `yaml:"interval,omitempty"`  // between two readings of the live lane; has to be there where there are fields
+	Overlap   Duration   `yaml:"overlap,omitempty"`   // how far each reading goes back, as records become visible late; has to be there where there are fields
 	Revisit   []Duration `yaml:"revisit,omitempty"`   // ages at which windows are read again
 	Retention Duration   `yaml:"retention,omitempty"` // how far back the product answers; 0: not known
 }
@@ -324,9 +324,9 @@ type Columns map[string][]string
 
 // Record says what makes a record itself.
 type Record struct {
-	ID      Paths    `yaml:"id"`                // path of the provider's id, or a list of paths: the first that has a value counts
-	Version []string `yaml:"version,omitempty"` // paths whose values, with the id, tell one state of a finding from the next
-	Time    []string `yaml:"time"`              // paths of the event time; the first that has one counts
+	ID      Paths    `yaml:"id"`                // where the provider's id stands; of several paths the first that has a value counts
+	Version Paths    `yaml:"version,omitempty"` // paths whose values, with the id, tell one state of a finding from the next
+	Time    Paths    `yaml:"time"`              // where the event's time stands; of several paths the first that has one counts
 	Expect  []string `yaml:"expect,omitempty"`  // keys that every record has, if only with null: without them something is wrong
 }
 

@@ -1,13 +1,17 @@
 package fetch
 
 import (
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/trawlsec/trawl/internal/catalog"
 )
 
 // TestAdvice looks at failures that are not about the credential: each says
@@ -27,6 +31,12 @@ func TestAdvice(t *testing.T) {
 			page: func(int, *http.Request, string) (*http.Response, error) {
 				return nil, errors.New("connect: connection refused")
 			}},
+		{name: "no TLS", want: "what answers at https://api.test/graphql speaks no TLS: check api_url, region, http.proxy_url of connection wiz-prod",
+			page: func(int, *http.Request, string) (*http.Response, error) {
+				return nil, tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}
+			}},
+		{name: "another shape", want: "compare records and paging of wiz/audit in the catalogue with what the API answers",
+			page: func(int, *http.Request, string) (*http.Response, error) { return respond(200, `{"data":{}}`), nil }},
 		{name: "not JSON", want: "nothing may be wrong on this side",
 			page: func(int, *http.Request, string) (*http.Response, error) { return respond(200, "<html>"), nil }},
 	} {
@@ -45,5 +55,22 @@ func TestAdvice(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestAddressOf: the settings to look at where an address is wrong are those in
+// it, and those that may be set in their place.
+func TestAddressOf(t *testing.T) {
+	t.Parallel()
+	p := &catalog.Product{
+		Settings: map[string]catalog.Setting{
+			"host": {Required: true}, "region": {}, "token_url": {Default: "https://auth.test"}, "cloud": {Default: "commercial"}, "key": {Required: true},
+		},
+		Derived: map[string]catalog.Cases{"api": {{If: map[string]string{"cloud": "gov", "region": "?*"}, Value: "https://${region}.test"}, {Value: "${host}/api"}}},
+	}
+	for value, want := range map[string][]string{"${api}/v1": {"host", "region"}, "${token_url}": {"token_url"}, "https://api.test": nil} {
+		if got := addressOf(p, catalog.Cases{{If: map[string]string{"key": "?*"}, Value: value}}); !slices.Equal(got, want) {
+			t.Errorf("%s: %v; want %v", value, got, want)
+		}
 	}
 }

@@ -349,7 +349,7 @@ func (p *plan) page(a answer, found, records [][]byte, r *Request) (*Page, *Erro
 	case '[':
 	case '{':
 		if !r.one {
-			return bad(Retry, "the answer's records at %s are no list", p.records)
+			return bad(Retry, "%w", &shapeError{"the answer's records at " + p.records + " are no list"})
 		}
 		page.Records = [][]byte{found[inRecords]}
 	case 'n': // an empty list, as far as the schemas of lists that may be null go; or one that was lost
@@ -358,9 +358,9 @@ func (p *plan) page(a answer, found, records [][]byte, r *Request) (*Page, *Erro
 		if p.within && !hasData(found[inData]) {
 			return bad(Permanent, "the record is not there any more")
 		}
-		return bad(Retry, "the answer has no data at %s", p.records)
+		return bad(Retry, "%w", &shapeError{"the answer has no data at " + p.records})
 	default:
-		return bad(Retry, "the answer's records at %s are no list", p.records)
+		return bad(Retry, "%w", &shapeError{"the answer's records at " + p.records + " are no list"})
 	}
 	page.Capped = string(found[inCapped]) == "true"
 	if raw := found[inTotal]; raw != nil {
@@ -376,6 +376,12 @@ func (p *plan) page(a answer, found, records [][]byte, r *Request) (*Page, *Erro
 	}
 	return page, nil
 }
+
+// shapeError says that an answer is JSON, but not of the shape that the
+// catalogue says.
+type shapeError struct{ text string }
+
+func (e *shapeError) Error() string { return e.text }
 
 // number reads a number of records, which may be written as a string; -1: it is none.
 func number(raw []byte) int {

@@ -9,6 +9,7 @@ package fetch
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -297,10 +298,13 @@ func (c *Client) ask(ctx context.Context, s *session, p *plan, r Request) (*Page
 			e.Advice = fmt.Sprintf("check %s of connection %s", c.addressSettings(), c.opts.Name)
 		case errors.As(e.Err, &elsewhere):
 			e.Advice = fmt.Sprintf("check %s of connection %s: the API's address has to be the one that the API itself uses", c.addressSettings(), c.opts.Name)
+		case errors.As(e.Err, new(*shapeError)):
+			e.Advice = fmt.Sprintf("nothing may be wrong on this side; where it stays, compare records and paging of %s in the catalogue with what the API answers", r.Source.FullName())
 		case e.Status == 0:
-			e.Advice = c.unreachable(s.base, settingsFor(c.opts.Product, c.opts.Product.BaseURL))
+			e.Advice = c.unreachable(s.base, addressOf(c.opts.Product, c.opts.Product.BaseURL), e.Err)
 		case e.Status == http.StatusNotFound:
-			e.Advice = "check the address of the API, " + address(s.base)
+			e.Advice = fmt.Sprintf("nothing is at %s: check %s of connection %s, and in the catalogue base_url and the request's path",
+				c.scrub.text(address(req.URL.String())), c.addressSettings(), c.opts.Name)
 		default:
 			e.Advice = cmp.Or(c.opts.Product.Advice[string(e.Class)], generalAdvice[e.Class])
 		}
@@ -319,15 +323,15 @@ var generalAdvice = map[Class]string{
 
 // addressSettings are the settings that the API's address is made of.
 func (c *Client) addressSettings() string {
-	var texts []string
-	for _, bc := range c.opts.Product.BaseURL {
-		texts = append(texts, bc.Value)
-	}
-	return cmp.Or(settingNames(c.opts.Product, texts...), "the settings")
+	return cmp.Or(enumerate(addressOf(c.opts.Product, c.opts.Product.BaseURL)), "the settings")
 }
 
-// unreachable is the advice where no answer came at all.
-func (c *Client) unreachable(raw string, settings []string) string {
+// unreachable is the advice where no answer came at all; why is what came instead.
+func (c *Client) unreachable(raw string, settings []string, why error) string {
+	if errors.As(why, new(tls.RecordHeaderError)) || errors.Is(why, http.ErrSchemeMismatch) {
+		return fmt.Sprintf("what answers at %s speaks no TLS: check %s of connection %s; the port may be another one, or the address one with http",
+			address(raw), strings.Join(append(settings, "http.proxy_url"), ", "), c.opts.Name)
+	}
 	return fmt.Sprintf("no answer came from %s: check %s of connection %s, and whether this machine may go there",
 		address(raw), strings.Join(append(settings, "http.proxy_url", "http.ca_file"), ", "), c.opts.Name)
 }

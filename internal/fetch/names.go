@@ -167,22 +167,34 @@ func settingsIn(p *catalog.Product, texts ...string) []string {
 // settingsFor lists the settings that could decide between cases, and are
 // neither required nor have a default: those a person may have left out.
 func settingsFor(p *catalog.Product, cs catalog.Cases) []string {
+	return settingsOf(p, cs, func(s catalog.Setting, _ bool) bool { return s.Default == "" && !s.Required })
+}
+
+// addressOf lists the settings that make an address, and those that could: not
+// those with a default that only decide which of the others do.
+func addressOf(p *catalog.Product, cs catalog.Cases) []string {
+	return settingsOf(p, cs, func(s catalog.Setting, inValue bool) bool { return inValue || s.Default == "" && !s.Required })
+}
+
+// settingsOf lists the settings that cases name, also by way of derived names,
+// in a value or only in a condition.
+func settingsOf(p *catalog.Product, cs catalog.Cases, counts func(s catalog.Setting, inValue bool) bool) []string {
 	var list []string
-	add := func(name string) {
-		if s, ok := p.Settings[name]; ok && s.Default == "" && !s.Required {
+	add := func(name string, inValue bool) {
+		if s, ok := p.Settings[name]; ok && counts(s, inValue) {
 			list = append(list, name)
 		}
 		if derived, ok := p.Derived[name]; ok {
-			list = append(list, settingsFor(p, derived)...)
+			list = append(list, settingsOf(p, derived, counts)...)
 		}
 	}
 	for _, c := range cs {
 		for name := range c.If {
-			add(name)
+			add(name, false)
 		}
 		parts, _ := catalog.Parts(c.Value) // Load has checked it
 		for _, part := range parts {
-			add(part.Name)
+			add(part.Name, true)
 		}
 	}
 	slices.Sort(list)

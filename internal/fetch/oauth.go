@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,19 +104,20 @@ func (c *Client) post(ctx context.Context, n *names, auth *catalog.Auth) (*oauth
 		c.count("", e.Class)
 	}
 	e.Op = c.signInOp()
+	settings := addressOf(c.opts.Product, catalog.Cases{{Value: auth.TokenURL}})
 	switch {
 	case e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed:
 		e.Advice = fmt.Sprintf("there is no sign-in at %s: check the path of %s of connection %s; the credential was not looked at",
-			address(cfg.TokenURL), settingNames(c.opts.Product, auth.TokenURL), c.opts.Name)
+			address(cfg.TokenURL), cmp.Or(enumerate(settings), "the settings"), c.opts.Name)
 	case e.Class == Auth:
 		e.Advice = c.credential(auth, cfg.TokenURL, "", nil)
 	case e.Class == Permanent: // a redirect that is not followed
 		e.Advice = fmt.Sprintf("check %s of connection %s", settingNames(c.opts.Product, auth.TokenURL), c.opts.Name)
 	case e.Class == Retry && e.Status == http.StatusOK:
 		e.Advice = fmt.Sprintf("what answers at %s gives no token: check %s of connection %s, and what stands between here and there",
-			address(cfg.TokenURL), settingNames(c.opts.Product, auth.TokenURL), c.opts.Name)
+			address(cfg.TokenURL), cmp.Or(enumerate(settings), "the settings"), c.opts.Name)
 	case e.Class == Retry && e.Status == 0:
-		e.Advice = c.unreachable(cfg.TokenURL, settingsIn(c.opts.Product, auth.TokenURL))
+		e.Advice = c.unreachable(cfg.TokenURL, settings, err)
 	default:
 		e.Advice = generalAdvice[e.Class]
 	}

@@ -129,7 +129,7 @@ func TestClasses(t *testing.T) {
 		{name: "400", status: 400, body: `{"errors":[{"message":"Cannot query field \"x\""}]}`, class: Permanent, tries: 1, message: `(query TrawlAuditLog): HTTP 400: Cannot query field "x"`},
 		{name: "400 text", status: 400, body: "bad\x00\nquery", headers: []string{"Content-Type", "text/plain; charset=utf-8"}, class: Permanent, tries: 1, message: "HTTP 400: bad query"},
 		{name: "validation in 200", status: 200, body: `{"errors":[{"message":"no","extensions":{"code":"GRAPHQL_VALIDATION_FAILED"}}],"data":null}`, class: Permanent, tries: 1},
-		{name: "404", status: 404, class: Permanent, tries: 1, message: "check the address of the API, https://api.test/graphql"},
+		{name: "404", status: 404, class: Permanent, tries: 1, message: "nothing is at https://api.test/graphql: check api_url and region of connection wiz-prod"},
 		{name: "410", status: 410, class: Permanent, tries: 1},
 		{name: "403", status: 403, body: `{"message":"no"}`, class: Forbidden, tries: 1, message: "this source needs admin:audit"},
 		{name: "forbidden in 200", status: 200, body: `{"errors":[{"message":"Access Denied: audit"}]}`, class: Forbidden, tries: 1},
