@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -83,12 +84,17 @@ func warnPush(at place, feed *Feed, f feedFile) {
 // secretInFile is what is wrong with a secret that is no reference.
 const secretInFile = "the secret itself stands in the file; write ${env:NAME} or ${file:PATH}, and change the secret if others have seen the file"
 
+// shellVariable is how a shell, which does not read the file, is asked for a variable.
+var shellVariable = regexp.MustCompile(`^\$[A-Za-z_][A-Za-z0-9_]*$`)
+
 func (b *builder) warnSettings(at place, c *Connection, values map[string]settingValue) {
 	for name, v := range values {
 		setting := c.Product.Settings[name]
 		value, _, err := c.Settings.Get(name)
 		switch {
 		case v.kind != strictyaml.Scalar || err != nil || value == "":
+		case shellVariable.MatchString(v.text.Reveal()):
+			at.at(name).Mistake("is taken as it stands, with its $; if it is meant to be the value of an environment variable, write ${env:NAME}")
 		case setting.Secret && v.text.Reveal() == value:
 			at.at(name).Mistake(secretInFile)
 		case setting.Type == "url" && plainHTTP(value):

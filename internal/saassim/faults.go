@@ -160,9 +160,18 @@ func join(faults []Fault) string {
 
 // FaultsHelp says for people what ParseFaults reads.
 func FaultsHelp() string {
-	return "A fault is written NAME, or NAME=WHEN, with :AMOUNT for some. WHEN is a share of the times (0.1),\n" +
-		"each so many-th time (1/7), or the next so many (3x). The names:\n" +
-		string(Chaos) + " (a blend of those that pass), " + join(FaultNames())
+	const helpWidth = 100 // of a line
+	text := "A fault is written NAME, or NAME=WHEN, with :AMOUNT for some. WHEN is a share of the times (0.1),\n" +
+		"every so many-th time (1/7), or the next so many times (3x). The names:\n"
+	line := "  " + string(Chaos) + " (a blend of those that pass)"
+	for _, name := range FaultNames() {
+		if len(line)+len(name)+2 > helpWidth {
+			text, line = text+line+",\n", "  "+string(name)
+		} else {
+			line += ", " + string(name)
+		}
+	}
+	return text + line
 }
 
 // Only is the faults of the list that are among the names, and Chaos.
@@ -234,16 +243,19 @@ func ParseFaults(s string) (Faults, error) {
 }
 
 func parseWhen(s string) (Setting, error) {
+	var set Setting
+	var err error
 	if n, ok := strings.CutPrefix(s, "1/"); ok {
-		every, err := strconv.Atoi(n)
-		return Setting{Every: every}, err
+		set.Every, err = strconv.Atoi(n)
+	} else if n, ok := strings.CutSuffix(s, "x"); ok {
+		set.Times, err = strconv.Atoi(n)
+	} else {
+		set.Rate, err = strconv.ParseFloat(s, 64)
 	}
-	if n, ok := strings.CutSuffix(s, "x"); ok {
-		times, err := strconv.Atoi(n)
-		return Setting{Times: times}, err
+	if err != nil {
+		return Setting{}, fmt.Errorf("%q is not when: write a share of the times (0.1), every so many-th time (1/7), or the next so many times (3x)", s)
 	}
-	share, err := strconv.ParseFloat(s, 64)
-	return Setting{Rate: share}, err
+	return set, nil
 }
 
 func (f Faults) check() error {

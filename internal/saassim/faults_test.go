@@ -26,7 +26,7 @@ func TestParseFaults(t *testing.T) {
 		{"cap:250,equal=0.5:9", Faults{CapResults: {Rate: 1, N: 250}, Equal: {Rate: 0.5, N: 9}}, ""},
 		{"chaos", Faults{Chaos: {Rate: 1}}, ""},
 		{"nonsense", nil, `no fault is called "nonsense"`},
-		{"slow=often", nil, "slow: "},
+		{"slow=often", nil, `slow: "often" is not when: write a share`},
 		{"slow=1.5", nil, "between 0 and 1"},
 		{"slow=NaN", nil, "between 0 and 1"},
 		{"slow=1/-2", nil, "negative"},

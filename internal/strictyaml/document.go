@@ -57,6 +57,8 @@ func Parse(file string, src []byte) *Document {
 		}
 		if column := tabIn(src, m.Line); column > 0 {
 			m.Column, m.Text = column, "not valid YAML: a tab; indent with spaces"
+		} else if hint := misindented(src, m.Line); hint != "" {
+			m.Text += "; " + hint
 		}
 		d.mistakes = append(d.mistakes, m)
 		return d
@@ -84,6 +86,41 @@ func tabIn(src []byte, line int) int {
 	text := lines[line-1]
 	indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
 	return bytes.IndexByte(indent, '\t') + 1
+}
+
+// misindented says what may be wrong with the indentation of a line that is not
+// valid, which is what most often is; "" if nothing seems to be.
+func misindented(src []byte, line int) string {
+	var open []int // the columns, from 0, in which what the line may belong to begins
+	last, ended := 0, false
+	for i, text := range strings.Split(string(src), "\n") {
+		text, _, _ = strings.Cut(text, " #")
+		text = strings.TrimRight(text, " \r")
+		content := strings.TrimLeft(text, " ")
+		if content == "" || content[0] == '#' {
+			continue
+		}
+		column := len(text) - len(content)
+		switch {
+		case last >= line: // what follows the line
+			if ended && column > open[len(open)-1] {
+				return fmt.Sprintf("line %d is indented as if it belonged to line %d, which needs a colon at its end for that; else indent them alike", i+1, last)
+			}
+			return ""
+		case len(open) > 0 && column < open[len(open)-1]:
+			for len(open) > 0 && open[len(open)-1] > column {
+				open = open[:len(open)-1]
+			}
+			if i+1 == line && (len(open) == 0 || open[len(open)-1] < column) {
+				return fmt.Sprintf("nothing that it could belong to begins in column %d; indent it like its neighbours", column+1)
+			}
+		}
+		if len(open) == 0 || column > open[len(open)-1] {
+			open = append(open, column)
+		}
+		last, ended = i+1, !strings.ContainsRune(":{[,|>-", rune(content[len(content)-1]))
+	}
+	return ""
 }
 
 type anchorFinder map[string]ast.Node

@@ -262,3 +262,28 @@ func normal(v any) any {
 	}
 	return v
 }
+
+// TestIndentation: where a line that is not valid is indented like nothing that
+// it could belong to, that is said, and without what stands in the file.
+func TestIndentation(t *testing.T) {
+	t.Parallel()
+	const column, deeper = "nothing that it could belong to begins in column ", " is indented as if it belonged to line "
+	for text, want := range map[string]string{
+		"a:\n    b: hush\n   c: 2\n":                     column + "4;",
+		"a: # x\n    b: hush\n\n   # y\n   c: 2\nd: 1\n": column + "4;",
+		"a:\n  b: hush\n   c: 2\n":                       "line 3" + deeper + "2,",
+		"connections:\n  hush\n    product: wiz\n":       "line 3" + deeper + "2,",
+		"a: b: hush\n":                                   "",
+		"a:\n  b: [hush\n":                               "",
+	} {
+		doc := strictyaml.Parse("f.yaml", []byte(text))
+		err := error(doc.Mistakes())
+		if len(doc.Mistakes()) == 0 || !strings.Contains(err.Error(), "not valid YAML: ") || strings.Contains(err.Error(), "hush") {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if got := err.Error(); !strings.Contains(got, want) || want == "" && (strings.Contains(got, column) || strings.Contains(got, deeper)) {
+			t.Errorf("%q: %v; want %q", text, got, want)
+		}
+	}
+}
