@@ -84,7 +84,7 @@ func (a *app) backfillCommand() *cobra.Command {
 	flags.StringVar(&until, "until", "", "end of the range, likewise (default now)")
 	flags.IntVar(&concurrency, "concurrency", 4, fmt.Sprintf("slices read at once, at most %d", collect.MostConcurrent))
 	flags.BoolVar(&cancel, "cancel", false, "give up the feed's backfill")
-	cmd.MarkFlagsMutuallyExclusive("since", "cancel")
+	exclude(cmd, "cancel", "since")
 	return cmd
 }
 

@@ -167,7 +167,7 @@ func asJSON(b []byte) any {
 
 // showLetter prints everything about a letter.
 func showLetter(w io.Writer, l engine.Letter) {
-	fmt.Fprintf(w, "%s: %s\n\n", l.ID, l.Reason)
+	fmt.Fprintf(w, "%s: %s\n\n", l.ID, harmless(l.Reason))
 	tries := count(l.Tries, "time")
 	if l.Tries > 1 {
 		tries += ", first " + when(l.First)

@@ -101,9 +101,9 @@ func (a *app) demoSummary(dir string, tenants demoTenants) error {
 	if !a.quiet {
 		fmt.Fprintln(w)
 		tally.kinds(12).write(w)
-		fmt.Fprintln(w, "\nThe beginning of a document of each source:")
+		fmt.Fprintln(w, "\nThe beginning of a document of each source, without event.original and the product's own fields:")
 		for _, source := range slices.Sorted(maps.Keys(tally.samples)) {
-			fmt.Fprintln(w, "\n  "+cut(string(tally.samples[source]), 400))
+			fmt.Fprintln(w, "\n  "+cut(common(tally.samples[source]), 480))
 		}
 		fmt.Fprintf(w, "\n%s\n", tenants.faultsMet())
 	}
@@ -126,8 +126,11 @@ func (a *app) demoSummary(dir string, tenants demoTenants) error {
 	fmt.Fprintf(w, "The tenants had %d records; %d documents arrived%s, %d missing, %d twice.\n", existed, tally.documents, earlier, missing, tally.twice)
 	if !a.quiet {
 		fmt.Fprintf(w, "\ndocuments      %s\nconfiguration  %s\nlog            %s\n", path, filepath.Join(dir, "trawl.yaml"), filepath.Join(dir, "trawl.log"))
-		fmt.Fprintln(w, "\nLook around, with -c and that configuration: trawl status, trawl feed show demo-wiz/audit, trawl matrix --observed")
-		fmt.Fprintf(w, "The directory %s stays, %s large, until you remove it.\n", dir, bytes(sizeOf(dir)))
+		fmt.Fprintln(w, "\nLook around:")
+		for _, verb := range []string{"status", "feed show demo-wiz/audit", "matrix --observed"} {
+			fmt.Fprintf(w, "  trawl -c %s %s\n", filepath.Join(dir, "trawl.yaml"), verb)
+		}
+		fmt.Fprintf(w, "\nThe directory %s stays, %s large, until you remove it.\n", dir, bytes(sizeOf(dir)))
 	}
 	if missing > 0 || tally.twice > 0 {
 		return fmt.Errorf("demo: %d records missing, %d twice", missing, tally.twice)

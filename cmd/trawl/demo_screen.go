@@ -72,10 +72,7 @@ func frame(s engine.Status, t *tally, width, height int, colour bool) []string {
 		}
 	}
 	if room := height - len(out) - heading; room > 0 && len(t.last) > 0 {
-		out = append(out, "", cut(fmt.Sprintf("newest of %d documents", t.documents), width))
-		for _, d := range t.last[max(len(t.last)-room, 0):] {
-			out = append(out, cut(d.line, width))
-		}
+		out = append(append(out, ""), lines(t.newest(room), width, colour)...)
 	}
 	return out[:min(len(out), max(height, 1))]
 }

@@ -20,11 +20,11 @@ import (
 // demoTenant is one of the accounts that the demo collects from.
 type demoTenant struct {
 	*saassim.Tenant
-	server *saassim.Server
-	begins map[string]int // records of each source when the demo begins
-	live   saassim.Live   // and how many are made each second after
-	config string         // of the connection; URL and SECRET stand for the server's address and the file of the secret
-	secret string
+	server  *saassim.Server
+	begins  map[string]int    // records of each source when the demo begins
+	live    saassim.Live      // and how many are made each second after
+	config  string            // of the connection; URL stands for the server's address
+	secrets map[string]string // by the names of the files that the configuration reads them from
 }
 
 // demoDelay is about how long after they happened the demo's events show, where
@@ -41,16 +41,16 @@ func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err er
 	}
 	tenants := demoTenants{
 		{
-			Tenant: w.Tenant,
-			begins: map[string]int{"audit": 2400, "issues": 300},
-			live:   saassim.Live{"audit": 4, "issues": 0.5},
-			secret: wiz.DefaultClientSecret,
+			Tenant:  w.Tenant,
+			begins:  map[string]int{"audit": 2400, "issues": 300},
+			live:    saassim.Live{"audit": 4, "issues": 0.5},
+			secrets: map[string]string{"wiz-secret": wiz.DefaultClientSecret},
 			config: `
     settings:
       api_url: URL` + wiz.GraphQLPath + `
       token_url: URL` + wiz.TokenPath + `
       client_id: ` + wiz.DefaultClientID + `
-      client_secret: ${file:SECRET}
+      client_secret: ${file:./wiz-secret}
     rate_limit: {requests_per_second: 50, burst: 10}
     http: {timeout: 5s}
     sources:
@@ -59,16 +59,16 @@ func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err er
 `,
 		},
 		{
-			Tenant: b.Tenant,
-			begins: map[string]int{"events": 1500},
-			live:   saassim.Live{"events": 3},
-			secret: box.DefaultClientSecret,
+			Tenant:  b.Tenant,
+			begins:  map[string]int{"events": 1500},
+			live:    saassim.Live{"events": 3},
+			secrets: map[string]string{"box-secret": box.DefaultClientSecret},
 			config: `
     settings:
       api_url: URL` + box.APIPath + `
       token_url: URL` + box.TokenPath + `
       client_id: ` + box.DefaultClientID + `
-      client_secret: ${file:SECRET}
+      client_secret: ${file:./box-secret}
       enterprise_id: "` + box.DefaultEnterpriseID + `"
     rate_limit: {requests_per_second: 50, burst: 10}
     http: {timeout: 5s}
@@ -77,16 +77,16 @@ func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err er
 `,
 		},
 		{
-			Tenant: o.Tenant,
-			begins: map[string]int{"audit": 600},
-			live:   saassim.Live{"audit": 1},
-			secret: appomni.DefaultRefreshToken,
+			Tenant:  o.Tenant,
+			begins:  map[string]int{"audit": 600},
+			live:    saassim.Live{"audit": 1},
+			secrets: map[string]string{"appomni-secret": appomni.DefaultClientSecret, "appomni-refresh-token": appomni.DefaultRefreshToken},
 			config: `
     settings:
       api_url: URL
       client_id: ` + appomni.DefaultClientID + `
-      client_secret: ` + appomni.DefaultClientSecret + `
-      refresh_token: ${file:SECRET}
+      client_secret: ${file:./appomni-secret}
+      refresh_token: ${file:./appomni-refresh-token}
     rate_limit: {requests_per_second: 50, burst: 10}
     http: {timeout: 5s}
     sources:
@@ -165,12 +165,13 @@ func (d demoTenants) writeConfig(dir string) (*config.Config, error) {
 	var text strings.Builder
 	text.WriteString("# Written by \"trawl demo\"; the accounts live as long as the demo does.\ndata_dir: ./trawl-data\nlisten: \"\"\nconnections:\n")
 	for _, t := range d {
-		file := t.Name() + "-secret"
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(t.secret+"\n"), 0o600); err != nil {
-			return nil, fmt.Errorf("write the demo's secrets: %w", err)
+		for file, secret := range t.secrets {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(secret+"\n"), 0o600); err != nil {
+				return nil, fmt.Errorf("write the demo's secrets: %w", err)
+			}
 		}
 		fmt.Fprintf(&text, "  demo-%s:\n    product: %s", t.Name(), t.Name())
-		text.WriteString(strings.NewReplacer("URL", t.server.URL, "SECRET", "./"+file).Replace(t.config))
+		text.WriteString(strings.ReplaceAll(t.config, "URL", t.server.URL))
 	}
 	text.WriteString("outputs:\n  documents: {type: file, path: ./events.ndjson}\n")
 	path := filepath.Join(dir, "trawl.yaml")

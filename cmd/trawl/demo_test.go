@@ -28,7 +28,7 @@ func demoState(t *testing.T) (engine.Status, *tally) {
 	for i := range 300 {
 		minute := (i * 7) % 60 // not in the order of time
 		for _, source := range []string{"wiz/audit", "wiz/issues"} {
-			line := fmt.Sprintf(`{"@timestamp":"2026-01-01T10:%02d:00.%03dZ","event":{"action":"action-%d"},"user":{"name":"Søren %s"},"trawl":{"uid":"%s-%d","source":%q}}`,
+			line := fmt.Sprintf(`{"@timestamp":"2026-01-01T10:%02d:00.%03dZ","event":{"action":"action-%d"},"user":{"name":"Søren 日本 %s"},"trawl":{"uid":"%s-%d","source":%q}}`,
 				minute, i, i%30, strings.Repeat("x", 100), source, i, source)
 			if err := all.add([]byte(line)); err != nil {
 				t.Fatal(err)
@@ -73,7 +73,7 @@ func TestFrameFills(t *testing.T) {
 			t.Errorf("%d lines on a screen of %d", len(lines), height)
 		}
 		text := strings.Join(lines, "\n")
-		for _, want := range []string{"Trawl demo", "demo-wiz/audit", "wiz answered: ok 40", "600 delivered", "more kinds", "newest of 600 documents"} {
+		for _, want := range []string{"Trawl demo", "demo-wiz/audit", "wiz answered: ok 40", "600 delivered", "more kinds", "NEWEST"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("at height %d there is no %q in\n%s", height, want, text)
 			}

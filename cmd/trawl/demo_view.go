@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/trawlsec/trawl/internal/engine"
@@ -27,11 +28,14 @@ type tally struct {
 	last      []shown           // the newest ones by their time, the newest last
 }
 
-// shown is a document in one line.
+// shown is a document in one line, cells as newestHeader has them.
 type shown struct {
-	at   time.Time
-	line string
+	at    time.Time
+	cells []string
 }
+
+// newestHeader is that of the table of the newest documents.
+var newestHeader = []string{"NEWEST", "SOURCE", "OUTCOME", "ACTION", "WHO", "FROM"}
 
 // mostShown is how many documents, and kinds of a source, are shown at most.
 const mostShown = 40
@@ -73,13 +77,13 @@ func (t *tally) add(line []byte) error {
 	if d.Rule.Name != "" {
 		what += ": " + d.Rule.Name
 	}
-	t.show(d.Timestamp, fmt.Sprintf("%-24s  %-10s  %-8s  %-22s  %-15s  %s", d.Timestamp, d.Trawl.Source, outcome, cut(cmp.Or(d.User.Name, d.Host.Name, "-"), 22), cmp.Or(d.Source.IP, "-"), what))
+	t.show(d.Timestamp, d.Trawl.Source, outcome, cut(what, 32), cut(cmp.Or(d.User.Name, d.Host.Name, "-"), 22), cmp.Or(d.Source.IP, "-"))
 	return nil
 }
 
 // show keeps a document if it is among the newest; one without a readable time
 // is not.
-func (t *tally) show(timestamp, line string) {
+func (t *tally) show(timestamp string, cells ...string) {
 	at, err := time.Parse(time.RFC3339, timestamp)
 	if err != nil {
 		return
@@ -87,7 +91,7 @@ func (t *tally) show(timestamp, line string) {
 	i, _ := slices.BinarySearchFunc(t.last, at, func(d shown, at time.Time) int {
 		return cmp.Or(d.at.Compare(at), -1) // behind those of the same time
 	})
-	t.last = slices.Insert(t.last, i, shown{at, line})
+	t.last = slices.Insert(t.last, i, shown{at, append([]string{at.UTC().Format(time.TimeOnly) + "Z"}, cells...)})
 	if len(t.last) > mostShown {
 		t.last = slices.Delete(t.last, 0, 1)
 	}
@@ -114,6 +118,35 @@ func (t *tally) kinds(most int) *table {
 		if last := i == len(kinds)-1 || kinds[i+1][0] != k[0]; last && rest[k[0]] > 0 {
 			out.add(k[0], fmt.Sprint(rest[k[0]]), "", fmt.Sprintf("%d more kinds", of[k[0]]))
 		}
+	}
+	return out
+}
+
+// common is a document without the record itself and the fields that only its
+// product has; a line that is no such document is left as it is.
+func common(line []byte) string {
+	var d map[string]any
+	if err := json.Unmarshal(line, &d); err != nil {
+		return string(line)
+	}
+	if event, ok := d["event"].(map[string]any); ok {
+		delete(event, "original")
+		if module, ok := event["module"].(string); ok {
+			delete(d, module)
+		}
+	}
+	short, err := json.Marshal(d)
+	if err != nil {
+		return string(line)
+	}
+	return string(short)
+}
+
+// newest lists the newest documents, at most that many.
+func (t *tally) newest(most int) *table {
+	out := &table{header: newestHeader}
+	for _, d := range t.last[max(len(t.last)-most, 0):] {
+		out.add(d.cells...)
 	}
 	return out
 }
@@ -199,5 +232,5 @@ func (a *app) showLine(_ engine.Status, t *tally) {
 	if a.quiet || len(t.last) == 0 {
 		return
 	}
-	fmt.Fprintf(a.stdout, "%s  %d documents  newest: %s\n", time.Now().UTC().Format(time.TimeOnly), t.documents, t.last[len(t.last)-1].line)
+	fmt.Fprintf(a.stdout, "%s  %d documents  newest: %s\n", time.Now().UTC().Format(time.TimeOnly), t.documents, strings.Join(t.last[len(t.last)-1].cells, "  "))
 }

@@ -144,7 +144,7 @@ func writeWhole(w io.Writer, whole *collect.WholeStatus, gone int64) {
 func writeStream(w io.Writer, s *collect.StreamStatus, now time.Time) {
 	at := "no position yet"
 	if s.Position != "" {
-		at = fmt.Sprintf("%s, answered %s ago", ends(s.Position), short(now.Sub(s.At)))
+		at = fmt.Sprintf("%s, answered %s ago", harmless(ends(s.Position)), short(now.Sub(s.At)))
 	}
 	if s.ByTime {
 		at += "; what was there before is read by time"

@@ -178,7 +178,7 @@ func markMisuse(cmd *cobra.Command) {
 	}
 	if args != nil {
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
-			if err := cmp.Or(args(cmd, given), missingFlags(cmd), cmd.ValidateFlagGroups()); err != nil {
+			if err := cmp.Or(args(cmd, given), missingFlags(cmd), clashingFlags(cmd)); err != nil {
 				return misuse(fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath()))
 			}
 			return nil
@@ -202,6 +202,27 @@ func missingFlags(cmd *cobra.Command) error {
 		return nil
 	}
 	return fmt.Errorf("missing: %s", strings.Join(missing, " and "))
+}
+
+// excludes is the annotation of a flag that names those it does not go with.
+const excludes = "trawl_excludes"
+
+// exclude says that two flags do not go together.
+func exclude(cmd *cobra.Command, flag, other string) {
+	f := cmd.Flags().Lookup(flag)
+	_ = cmd.Flags().SetAnnotation(flag, excludes, append(f.Annotations[excludes], other)) // the flag is there
+}
+
+// clashingFlags names two flags that are there and do not go together.
+func clashingFlags(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		for _, other := range f.Annotations[excludes] {
+			if cmd.Flags().Changed(other) {
+				err = fmt.Errorf("--%s and --%s do not go together", f.Name, other)
+			}
+		}
+	})
+	return err
 }
 
 // argumentsOf checks arguments against a usage line: NAME is one, A | B either,

@@ -250,7 +250,8 @@ func writeExample(w io.Writer, x emm.Example) error {
 	return err
 }
 
-// filled breaks a text into lines that fit, each behind an indent.
+// filled breaks a text into lines that fit, each behind an indent. The text may
+// hold anything.
 func filled(indent, text string, width int) string {
 	if width == 0 {
 		width = 100
@@ -258,7 +259,8 @@ func filled(indent, text string, width int) string {
 	var b strings.Builder
 	line := indent
 	for word := range strings.FieldsSeq(text) {
-		if len(line)+len(word) >= width && line != indent {
+		word = harmless(word)
+		if visible(line)+visible(word) >= width && line != indent {
 			b.WriteString(line + "\n")
 			line = indent
 		}

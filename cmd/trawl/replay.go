@@ -91,8 +91,8 @@ func (a *app) replayCommand() *cobra.Command {
 	flags.BoolVar(&dry, "dry-run", false, "only say how much would be delivered")
 	flags.BoolVar(&cancel, "cancel", false, "give up what is left of the output's replay")
 	_ = cmd.MarkFlagRequired("output")
-	cmd.MarkFlagsMutuallyExclusive("since", "cancel")
-	cmd.MarkFlagsMutuallyExclusive("dry-run", "cancel")
+	exclude(cmd, "cancel", "since")
+	exclude(cmd, "cancel", "dry-run")
 	return cmd
 }
 

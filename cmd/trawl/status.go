@@ -256,15 +256,27 @@ func bytes(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", v, units[unit])
 }
 
+const green, red, reset = "\x1b[32m", "\x1b[31m", "\x1b[0m"
+
+// unpaint takes off what paint put on a text, and says which colour that was.
+func unpaint(cell string) (text, colour string) {
+	for _, colour := range []string{green, red} {
+		if text, ok := strings.CutPrefix(cell, colour); ok {
+			return strings.TrimSuffix(text, reset), colour
+		}
+	}
+	return cell, ""
+}
+
 // paint makes good green and bad red.
 func paint(colour bool, text string, good bool) string {
 	switch {
 	case !colour:
 		return text
 	case good:
-		return "\x1b[32m" + text + "\x1b[0m"
+		return green + text + reset
 	default:
-		return "\x1b[31m" + text + "\x1b[0m"
+		return red + text + reset
 	}
 }
 

@@ -7,7 +7,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/width"
 )
 
 // table is a listing for people: columns as wide as their longest cell. Where
@@ -19,7 +23,39 @@ type table struct {
 	spare  []string
 }
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+// add adds a row. Cells may hold anything: what they would do to a terminal,
+// but for the colours of paint, they do not.
+func (t *table) add(cells ...string) {
+	row := make([]string, len(cells))
+	for i, cell := range cells {
+		text, colour := unpaint(cell)
+		row[i] = harmless(text)
+		if colour != "" {
+			row[i] = colour + row[i] + reset
+		}
+	}
+	t.rows = append(t.rows, row)
+}
+
+// harmless makes a text that comes from elsewhere fit for a terminal and a line:
+// what would move the cursor, clear the screen or turn the direction of the
+// writing stands there as it is written in code, like \x1b.
+func harmless(s string) string {
+	if !strings.ContainsFunc(s, unseen) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unseen(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func unseen(r rune) bool { return !unicode.IsGraphic(r) }
 
 // write prints the table. On a terminal the header is bold; elsewhere nothing
 // is left out.
@@ -78,22 +114,22 @@ func (t *table) line(row []string, widths []int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// visible is how many characters of a text are seen: all but the escape
-// sequences of colours.
+// visible is how many columns of a terminal a text takes: the escape sequences
+// of colours take none, and the characters of East Asian scripts two.
 func visible(s string) int {
 	n := 0
-	scan(s, func(int) bool { n++; return true })
+	scan(s, func(_, columns int) bool { n += columns; return true })
 	return n
 }
 
-// cut shortens a line to width visible characters; 0: not at all.
+// cut shortens a line to width columns; 0: not at all.
 func cut(line string, width int) string {
 	if width == 0 || visible(line) <= width {
 		return line
 	}
 	n, end := 0, len(line)
-	scan(line, func(at int) bool {
-		if n++; n >= width {
+	scan(line, func(at, columns int) bool {
+		if n += columns; n >= width {
 			end = at
 		}
 		return n < width
@@ -105,8 +141,9 @@ func cut(line string, width int) string {
 	return cut
 }
 
-// scan calls yield with the position of each visible character.
-func scan(s string, yield func(at int) bool) {
+// scan calls yield with the position of each visible character, and with how
+// many columns it takes.
+func scan(s string, yield func(at, columns int) bool) {
 	escape := false
 	for i, r := range s {
 		switch {
@@ -115,11 +152,22 @@ func scan(s string, yield func(at int) bool) {
 		case escape:
 			escape = r != 'm'
 		default:
-			if !yield(i) {
+			if !yield(i, columns(r)) {
 				return
 			}
 		}
 	}
+}
+
+// columns is how many columns of a terminal a character takes.
+func columns(r rune) int {
+	switch kind := width.LookupRune(r).Kind(); {
+	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
+		return 0 // drawn over the character before
+	case kind == width.EastAsianWide || kind == width.EastAsianFullwidth:
+		return 2
+	}
+	return 1
 }
 
 // colours reports whether a stream is a terminal whose user has nothing

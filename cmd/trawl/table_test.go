@@ -42,3 +42,40 @@ func TestTable(t *testing.T) {
 		})
 	}
 }
+
+// TestColumns: characters that take two columns, and those that take none, do
+// not shift what follows, and no line is wider than the terminal.
+func TestColumns(t *testing.T) {
+	t.Parallel()
+	made := &table{header: []string{"WHO", "WHAT"}}
+	made.add("日本チーム", "Login")
+	made.add("Zoe\u0308", "Login") // an e with a diaeresis of its own
+	for width, want := range map[int]string{
+		0:  "WHO         WHAT\n日本チーム  Login\nZoe\u0308         Login\n",
+		15: "WHO         WH…\n日本チーム  Lo…\nZoe\u0308         Lo…\n",
+		6:  "WHO  …\n日本…\nZoe\u0308  …\n",
+	} {
+		var b strings.Builder
+		made.print(&b, width, false)
+		if b.String() != want {
+			t.Errorf("at %d: got\n%swant\n%s", width, b.String(), want)
+		}
+	}
+}
+
+// TestForeignText: what stands in records and answers does nothing to a
+// terminal, wherever it is shown.
+func TestForeignText(t *testing.T) {
+	t.Parallel()
+	const evil, want = "a\x1b[2J\x1b]0;b\x07c\nd\u202ee\u009bf", `a\x1b[2J\x1b]0;b\ac\nd\u202ee\u009bf`
+	made := &table{header: []string{"ACTION", "STATE"}}
+	made.add(evil, paint(true, evil, false))
+	var b strings.Builder
+	made.print(&b, 0, false)
+	if want := want + "  " + red + want + reset + "\n"; !strings.HasSuffix(b.String(), "\n"+want) {
+		t.Errorf("got %q; want %q", b.String(), want)
+	}
+	if got, want := filled("", evil, 80), strings.Replace(want, `\n`, " ", 1)+"\n"; got != want {
+		t.Errorf("got %q; want %q", got, want)
+	}
+}

@@ -92,7 +92,7 @@ func (r *FeedReport) latenessWords(say func(string, ...any)) {
 		return
 	}
 	documented := "how late they may be is not documented"
-	if l.Documented != "" {
+	if l.Documented != "" && !strings.HasPrefix(l.Documented, "not documented") {
 		documented = "documented: " + l.Documented
 	}
 	switch {
