@@ -47,6 +47,7 @@ func (a *app) catalogDirFlag(cmd *cobra.Command) (load func() (*catalog.Catalogu
 		if err != nil {
 			return nil, misuse(err)
 		}
+		a.builtIn = own == ""
 		return cat, nil
 	}, dir
 }
@@ -85,6 +86,7 @@ type listedSource struct {
 	Product   string           `json:"product"`
 	Name      string           `json:"name"`
 	Kind      string           `json:"kind"`
+	Optional  bool             `json:"optional,omitempty"` // read only where it is named
 	About     string           `json:"about"`
 	Scopes    []string         `json:"scopes,omitempty"`
 	Interval  catalog.Duration `json:"interval"`
@@ -97,9 +99,9 @@ func (a *app) catalogListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the sources of all products",
 		Example: `  $ trawl catalog list
-  SOURCE      NAME       KIND   EVERY  REACHES  ABOUT
-  wiz/audit   Audit log  log    5m     180d     What users and service accounts did in the Wiz tenant, ...
-  wiz/issues  Issues     state  5m     180d     Toxic combinations, threats and cloud configuration risks, ...`,
+  SOURCE          NAME        KIND   EVERY  REACHES  READ      ABOUT
+  wiz/audit       Audit log   log    5m     180d     yes       What users and service accounts did in the Wiz tenant, ...
+  wiz/detections  Detections  state  5m     unknown  if named  What threat detection rules matched, whether or not ...`,
 	}
 	load, _ := a.catalogDirFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
@@ -108,14 +110,14 @@ func (a *app) catalogListCommand() *cobra.Command {
 			return err
 		}
 		listed := []listedSource{}
-		t := &table{header: []string{"SOURCE", "NAME", "KIND", "EVERY", "REACHES", "ABOUT"}}
+		t := &table{header: []string{"SOURCE", "NAME", "KIND", "EVERY", "REACHES", "READ", "ABOUT"}}
 		for _, p := range cat.Products() {
 			for _, s := range p.SourceList() {
 				listed = append(listed, listedSource{
-					Source: s.FullName(), Product: p.ID, Name: s.Name, Kind: s.Kind, About: s.About, Scopes: s.Scopes,
+					Source: s.FullName(), Product: p.ID, Name: s.Name, Kind: s.Kind, Optional: s.Optional, About: s.About, Scopes: s.Scopes,
 					Interval: s.Interval(), Retention: s.Window.Retention, Snapshot: s.Snapshot.Period(),
 				})
-				t.add(s.FullName(), s.Name, s.Kind, s.Interval().String(), reach(s), s.About)
+				t.add(s.FullName(), s.Name, s.Kind, s.Interval().String(), reach(s), readWhen(s), s.About)
 			}
 		}
 		if a.format == "json" {
@@ -126,6 +128,14 @@ func (a *app) catalogListCommand() *cobra.Command {
 	}
 	a.formatFlag(cmd)
 	return cmd
+}
+
+// readWhen says whether a source is read without being named.
+func readWhen(s *catalog.Source) string {
+	if s.Optional {
+		return "if named"
+	}
+	return "yes"
 }
 
 // reach is how far back a source can be asked.
@@ -205,7 +215,14 @@ func (a *app) showProduct(p *catalog.Product) error {
 // signInWords says how a way to sign in goes, and when it is taken.
 func signInWords(a catalog.Auth) string {
 	words := "a token"
-	if a.Type == "oauth2" {
+	switch a.Type {
+	case "token":
+		if a.Header != "" {
+			words += " in the header " + a.Header
+		}
+	case "basic":
+		words = "HTTP Basic"
+	case "oauth2":
 		grant := cmp.Or(a.Params["grant_type"], "client_credentials")
 		words = "OAuth 2: " + grant[strings.LastIndexByte(grant, ':')+1:]
 		if a.JWT != nil {

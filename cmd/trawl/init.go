@@ -30,8 +30,8 @@ func (a *app) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [PRODUCT]...",
 		Short: "Write a commented trawl.yaml for the products named",
-		Long: "Writes a configuration with a connection for each product, its sources (optional ones as comments),\n" +
-			"output. On a terminal it asks for what it needs; elsewhere flags say it. A secret is never\n" +
+		Long: "Writes a configuration with a connection for each product, its sources (optional ones as comments)\n" +
+			"and an output. On a terminal it asks for what it needs; elsewhere flags say it. A secret is never\n" +
 			"written: the file refers to an environment variable or a file that holds it.",
 		Example: `  $ trawl init wiz --set region=us1
   wrote trawl.yaml
@@ -53,10 +53,25 @@ func (a *app) initCommand() *cobra.Command {
 		if err != nil {
 			return misuse(err)
 		}
-		o.catalogDir = *dir
+		o.catalogDir, a.builtIn = *dir, *dir == ""
 		return a.init(cat, args, o)
 	}
 	return cmd
+}
+
+// seenFrom is a folder as a configuration at a path refers to it: relative to
+// the path's folder where it is below that, so that both can be moved together.
+func seenFrom(path, folder string) string {
+	full, err := filepath.Abs(folder)
+	if folder == "" || err != nil {
+		return folder
+	}
+	if from, err := filepath.Abs(filepath.Dir(path)); err == nil && path != "-" {
+		if rel, err := filepath.Rel(from, full); err == nil && filepath.IsLocal(rel) {
+			return "./" + filepath.ToSlash(rel)
+		}
+	}
+	return full
 }
 
 func (a *app) init(cat *catalog.Catalogue, args []string, o initOptions) error {
@@ -68,10 +83,7 @@ func (a *app) init(cat *catalog.Catalogue, args []string, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	plan := initPlan{catalogDir: o.catalogDir}
-	if full, err := filepath.Abs(o.catalogDir); err == nil && o.catalogDir != "" {
-		plan.catalogDir = full // the file may stand elsewhere
-	}
+	plan := initPlan{catalogDir: seenFrom(o.out, o.catalogDir)}
 	for _, p := range products {
 		plan.connections = append(plan.connections, plannedConnection{name: p.ID, product: p, settings: map[string]string{}})
 	}

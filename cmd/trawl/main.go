@@ -89,7 +89,11 @@ func (a *app) report(err error) {
 		return
 	}
 	for _, err := range several(err) {
-		fmt.Fprintln(a.stderr, "trawl: "+strings.TrimSuffix(err.Error(), "\n"))
+		text := strings.TrimSuffix(err.Error(), "\n")
+		if a.builtIn && errors.As(err, new(*catalog.UnknownError)) {
+			text += "; to find those of a folder of your own, name it with --catalog-dir, or a configuration with -c"
+		}
+		fmt.Fprintln(a.stderr, "trawl: "+text)
 	}
 }
 
@@ -117,6 +121,7 @@ type app struct {
 	format    string
 	logFormat string
 	logLevel  string
+	builtIn   bool // the catalogue that was looked at is Trawl's own, without a folder over it
 
 	progressEvery time.Duration // of the lines where stderr is no terminal; 0: progressElsewhere
 	reportEvery   time.Duration // between two looks at a report; 0: as usual

@@ -62,6 +62,9 @@ func (a *app) normalizeCommand() *cobra.Command {
 		if asRaw {
 			convert = raw.AppendLine
 		}
+		if terminal(a.stdin) > 0 && !a.quiet {
+			fmt.Fprintln(a.stderr, "reading records from the terminal; Ctrl-D ends them")
+		}
 		return normalize(cmd.Context(), a.stdin, a.stdout, int64(limit), convert)
 	}
 	return cmd
