@@ -38,6 +38,7 @@ type budget struct {
 	lifted   time.Time  // when that no longer counts; zero: with the next answer
 	held     time.Time  // no request before
 	credited time.Time  // up to when successes have raised the rate
+	refused  time.Time  // when the API first throttled since it last gave anything; zero: it did not
 	queue    []*waiter  // live ones, then low ones, each in order of arrival
 }
 
@@ -148,12 +149,16 @@ func (b *budget) adjust(now time.Time) {
 	b.limiter.SetBurstAt(now, burst)
 }
 
-// throttled notes that the API wants to be left alone for a while. The rate
-// halves once for each such while, however many requests are refused in it.
-func (b *budget) throttled(wait time.Duration) {
+// throttled notes that the API wants to be left alone for a while, and returns
+// for how long it has given nothing else. The rate halves once for each such
+// while, however many requests are refused in it.
+func (b *budget) throttled(wait time.Duration) (since time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
+	if b.refused.IsZero() {
+		b.refused = now
+	}
 	if b.full != rate.Inf && !now.Before(b.held) {
 		b.pace = max(b.pace/2, b.full/leastShare)
 		b.adjust(now)
@@ -162,12 +167,14 @@ func (b *budget) throttled(wait time.Duration) {
 		b.held = until
 	}
 	b.credited = b.held
+	return now.Sub(b.refused)
 }
 
 // succeeded notes an answer, and lets a halved rate grow.
 func (b *budget) succeeded() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.refused = time.Time{}
 	if b.pace >= b.full {
 		return
 	}

@@ -117,6 +117,30 @@ func TestThrottleSlowsAndRecovers(t *testing.T) {
 	})
 }
 
+// TestThrottledTogether: several requests that are refused without a word give
+// up together, in about the time of one.
+func TestThrottledTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := &api{page: func(int, *http.Request, string) (*http.Response, error) { return respond(429, ""), nil }}
+		c := client(t, a, wizRate)
+		begun := time.Now()
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				_, err := c.Page(t.Context(), auditPage(""))
+				if e := failure(t, err); e.Class != Throttle {
+					t.Error(e)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(begun); took > 3*time.Minute || len(a.times) > 2*mostBare || took < time.Minute {
+			t.Errorf("gave up after %s and %d requests", took, len(a.times))
+		}
+	})
+}
+
 func TestIdleTimeIsNotSuccess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

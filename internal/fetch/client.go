@@ -244,7 +244,8 @@ func (c *Client) page(ctx context.Context, p *plan, r Request) (*Page, error) {
 		wait, again := t.next(failure, time.Since(begun))
 		switch {
 		case failure.Class == Throttle:
-			c.budget.throttled(wait) // which holds this request too
+			since := c.budget.throttled(wait) // which holds this request too
+			again = again && (failure.RetryAfter > 0 || since < mostRefused)
 			if !again && failure.RetryAfter > 0 {
 				failure.Advice = join("; ", failure.Advice, fmt.Sprintf("it asks to be left alone for %s, and nothing is sent to it before", wait.Round(time.Second)))
 			}

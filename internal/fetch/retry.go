@@ -18,7 +18,8 @@ const (
 	mostThrottles = 20 // of one request
 	firstThrottle = time.Second
 	mostThrottle  = time.Minute      // unless the API says how long
-	mostBare      = 7                // of them, those that did not say how long to wait: about a minute
+	mostBare      = 8                // of them, those that did not say how long to wait: more than a minute
+	mostRefused   = 75 * time.Second // that all requests of a connection are throttled without a word
 	mostAsked     = 15 * time.Minute // that an API may ask us to wait
 	mostObeyed    = 10 * time.Minute // that one request waits in all as the API asked; longer ones are waited for by the next
 	mostPatience  = 5 * time.Second  // for one wait where Options.Tries limits them
