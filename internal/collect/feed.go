@@ -402,8 +402,12 @@ func (f *Feed) store(ctx context.Context) {
 
 // collecting sets the state of a feed that reads.
 func (f *Feed) collecting() {
-	switch f.Status().State {
-	case StateBehind, StateLossy: // stays until a round has ended
+	s := f.Status()
+	switch found := f.fallingBehind(&s); {
+	case s.State == StateBehind, s.State == StateLossy: // stays until a round has ended
+	case found.state != "":
+		f.log.Warn("feed is not well", "state", found.state, "reason", found.reason)
+		f.setState(found.state, found.reason)
 	default:
 		f.mu.Lock()
 		reason := f.status.Stream.detour()

@@ -160,6 +160,11 @@ func (f *Feed) slipping(p *Position, now time.Time) fault {
 	if len(f.lags) > behindRounds+1 {
 		f.lags = f.lags[1:]
 	}
+	return f.behind(lag)
+}
+
+// behind names a feed that lags by so much, and by more from round to round.
+func (f *Feed) behind(lag time.Duration) fault {
 	if len(f.lags) <= behindRounds || lag < max(2*f.opts.Interval, leastBehind) {
 		return fault{}
 	}
@@ -170,6 +175,16 @@ func (f *Feed) slipping(p *Position, now time.Time) fault {
 	}
 	return fault{StateBehind, fmt.Sprintf("it lags by %s, more with each of the last %d rounds: the rate limit or the interval is too small for what the product logs",
 		lag.Round(time.Second), behindRounds)}
+}
+
+// fallingBehind is behind in the middle of a round that takes longer than all
+// before it: where rounds grow, the next one may be far away.
+func (f *Feed) fallingBehind(s *Status) fault {
+	lag := s.Lag(f.now())
+	if n := len(f.lags); n == 0 || lag < 3*f.lags[n-1] {
+		return fault{}
+	}
+	return f.behind(lag)
 }
 
 // newest is the event time of the newest record of the rounds so far.

@@ -118,6 +118,26 @@ func TestFaultsWithNames(t *testing.T) {
 			}
 			live(t, w, 10*time.Hour)
 		}, StateBehind},
+		"a round that began in time takes far longer than the ones before, which grew": {func(o *Options) {
+			o.Interval, o.PageSize = time.Second, 1
+		}, func(t *testing.T, w *world) {
+			n := 0
+			w.api.fault = func(r fetch.Request, _ *fetch.Page) error {
+				took := time.Duration(0)
+				if r.Cursor == nil {
+					n++
+					took = min(time.Second<<n, 50*time.Second)
+				}
+				if n > 6 {
+					took = time.Minute
+				}
+				w.api.mu.Unlock()
+				time.Sleep(took)
+				w.api.mu.Lock()
+				return nil
+			}
+			live(t, w, 6*time.Minute)
+		}, StateBehind},
 		"the product is about to forget": {func(o *Options) {
 			o.Source = source(func(s *catalog.Source) { s.Window.Retention = catalog.Duration(10 * time.Hour) })
 		}, func(t *testing.T, w *world) {
