@@ -225,7 +225,10 @@ func wantExactly(t *testing.T, path string, tenants ...truthful) {
 			}
 			existed++
 			if ids[r.Source+" "+r.ID] == 0 {
-				missing++
+				if missing++; missing <= 5 {
+					t.Logf("missing: %s %s of %s, visible after %s, in the stream after %s", r.Source, r.ID,
+						r.Time.UTC().Format(time.RFC3339Nano), r.VisibleAt.Sub(r.Time), max(0, r.StreamAt.Sub(r.Time)))
+				}
 			}
 		}
 	}

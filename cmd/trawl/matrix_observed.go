@@ -114,41 +114,14 @@ func tellLists(w io.Writer, s observe.Scores, width int) {
 	fmt.Fprintln(w)
 	list("seen", s.Coverage.Yes)
 	list("never seen", s.Coverage.No)
-	for _, lack := range lacking(s.Fill) {
-		list(lack.attribute+" filled in no record of", lack.types)
+	for _, a := range s.ByAttribute() {
+		if len(a.Filled) == 0 && len(a.Empty) > 1 {
+			a.Empty = []string{fmt.Sprintf("any of the %d event types that it is for", len(a.Empty))}
+		}
+		list(a.Attribute+" filled in no record of", a.Empty)
 	}
 	list("answered as far back as documented", s.Retention.Yes)
 	list("did not answer as far back as documented", s.Retention.No)
-}
-
-// lack is an attribute, and the event types of which no record fills it.
-type lack struct {
-	attribute string
-	types     []string
-}
-
-// lacking goes by attribute, as one is often not there at all.
-func lacking(fill observe.Score) (lacks []lack) {
-	elsewhere := map[string]bool{}
-	for _, name := range fill.Yes {
-		_, attribute, _ := strings.Cut(name, ".")
-		elsewhere[attribute] = true
-	}
-	for _, name := range fill.No {
-		eventType, attribute, _ := strings.Cut(name, ".")
-		i := slices.IndexFunc(lacks, func(l lack) bool { return l.attribute == attribute })
-		if i < 0 {
-			i = len(lacks)
-			lacks = append(lacks, lack{attribute: attribute})
-		}
-		lacks[i].types = append(lacks[i].types, eventType)
-	}
-	for i, l := range lacks {
-		if !elsewhere[l.attribute] && len(l.types) > 1 {
-			lacks[i].types = []string{fmt.Sprintf("any of the %d event types that it is for", len(l.types))}
-		}
-	}
-	return lacks
 }
 
 // tellMeanings says what the scores mean.
@@ -213,7 +186,7 @@ func tellFill(w io.Writer, f observe.FeedReport, width int, colour bool) {
 				continue // nobody says that it is there, and it is not
 			case a.Records == 0:
 				share = "never"
-			case !a.Documented && !slices.Contains(f.NotDocumented, t.EventType):
+			case !a.Documented && t.Documented:
 				share += " though not documented"
 			}
 			fill.add(name, a.Key, share)

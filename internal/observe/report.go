@@ -64,6 +64,7 @@ type Seen struct {
 	Category   string    `json:"category"`
 	EventType  string    `json:"event_type"`
 	Name       string    `json:"name"`
+	Documented bool      `json:"documented"`
 	Count      int64     `json:"count"`
 	First      time.Time `json:"first_seen,omitzero"`
 	Last       time.Time `json:"last_seen,omitzero"`
@@ -252,7 +253,7 @@ func documentedTypes(s *catalog.Source) map[string]map[string]catalog.Paths {
 
 func makeSeen(t emm.EventType, of *Type, told map[string]catalog.Paths, s *catalog.Source) Seen {
 	seen := Seen{
-		EventType: t.Key, Name: t.Name, Count: of.Count, First: of.First, Last: of.Last,
+		EventType: t.Key, Name: t.Name, Documented: told != nil, Count: of.Count, First: of.First, Last: of.Last,
 		Attributes: []Fill{}, Empty: []string{}, Lateness: makeLateness(&of.Lateness, s.Facts.Latency),
 	}
 	if s.Matrix != nil {

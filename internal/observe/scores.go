@@ -27,6 +27,32 @@ type Score struct {
 	No    []string `json:"no"`  // those that lack
 }
 
+// FilledIn says of which event types that were seen records fill an attribute,
+// and of which none does.
+type FilledIn struct {
+	Attribute     string
+	Filled, Empty []string
+}
+
+// ByAttribute is the list behind Fill, in the matrix's order of attributes.
+func (s Scores) ByAttribute() []FilledIn {
+	var made []FilledIn
+	of := func(names []string, attribute string) (types []string) {
+		for _, name := range names {
+			if eventType, a, _ := strings.Cut(name, "."); a == attribute {
+				types = append(types, eventType)
+			}
+		}
+		return types
+	}
+	for _, key := range attributes() {
+		if in := (FilledIn{key, of(s.Fill.Yes, key), of(s.Fill.No, key)}); len(in.Filled)+len(in.Empty) > 0 {
+			made = append(made, in)
+		}
+	}
+	return made
+}
+
 // Freshness is how late half of the records, and all but one in a hundred, became
 // visible.
 type Freshness struct {
