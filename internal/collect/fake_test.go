@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -201,6 +202,15 @@ func (l *memoryLog) Append(_ context.Context, p pagelog.Page, after, newest uint
 		}
 	}
 	return seq, nil
+}
+
+// unheard is a memoryLog's after: pages are written, and their writers do not
+// hear of it.
+func unheard(what string) error {
+	if what == "page" {
+		return errors.New("no answer")
+	}
+	return nil
 }
 
 func (l *memoryLog) put(p pagelog.Page) uint64 {
