@@ -211,7 +211,11 @@ func (im *importing) open(in io.Reader) (_ raw.Reader, closing func(), err error
 	// Any text is a table of a kind, and a page that says "access denied" no export.
 	known := slices.Concat(im.source.Record.ID, im.source.Record.Time)
 	if !slices.ContainsFunc(known, table.Has) {
-		return nil, closing, fmt.Errorf("it is no table of %s: no column of its first line is %s", im.source.FullName(), strings.Join(known, " or "))
+		why := ""
+		if len(im.source.Columns) == 0 {
+			why = "; the catalogue says nothing of a table's columns for it: add columns to the source, or import JSON"
+		}
+		return nil, closing, fmt.Errorf("it is no table of %s: no column of its first line is %s%s", im.source.FullName(), strings.Join(known, " or "), why)
 	}
 	return table, closing, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"unicode/utf16"
 
@@ -46,5 +47,23 @@ func TestImportUTF16(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestImportWithoutColumns: where the catalogue says nothing of columns, that is
+// what is told, since the table's may well be called as the record's members are.
+func TestImportWithoutColumns(t *testing.T) {
+	t.Parallel()
+	const text, hint = "eventId,occurredAt\n1,2026-01-31\n", "add columns to the source"
+	im := importing{source: &catalog.Source{ID: "audit", Product: &catalog.Product{ID: "acme"}, Record: catalog.Record{ID: []string{"eventId"}, Time: []string{"occurredAt"}}}, format: "auto", limit: 1000}
+	if _, _, err := im.open(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), hint) {
+		t.Errorf("without columns: %v", err)
+	}
+	im.source.Columns = catalog.Columns{"eventId": nil, "occurredAt": nil}
+	if _, _, err := im.open(strings.NewReader(text)); err != nil {
+		t.Errorf("with columns: %v", err)
+	}
+	if _, _, err := im.open(strings.NewReader("a,b\n1,2\n")); err == nil || strings.Contains(err.Error(), hint) {
+		t.Errorf("another table: %v", err)
 	}
 }

@@ -117,7 +117,7 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 	if err != nil {
 		return err
 	}
-	var received, gone, documents int64
+	var received, gone, documents, refused int64
 	paused := 0
 	for _, f := range s.Feeds {
 		received += f.Counts.Records
@@ -128,6 +128,7 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 	}
 	for _, o := range s.Outputs {
 		documents += o.Documents
+		refused += o.Refused
 	}
 	feeds := count(len(s.Feeds)-paused, "feed") + " up to date"
 	if paused > 0 {
@@ -137,7 +138,11 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 	if gone > 0 {
 		vanished = fmt.Sprintf(" and %d gone", gone)
 	}
-	fmt.Fprintf(a.stderr, "%s: %d records%s in all, %d documents delivered now\n", feeds, received, vanished, documents)
+	dead := ""
+	if refused > 0 {
+		dead = fmt.Sprintf(", %d refused; `trawl dead list` says why", refused)
+	}
+	fmt.Fprintf(a.stderr, "%s: %d records%s in all, %d documents delivered now%s\n", feeds, received, vanished, documents, dead)
 	return nil
 }
 
