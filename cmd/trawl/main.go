@@ -135,6 +135,7 @@ func (a *app) command() *cobra.Command {
 		Long: "Trawl pulls the audit logs and security findings of SaaS products, loses none of them,\n" +
 			"turns each record into an ECS document and delivers it.\n\n" +
 			"Start with `trawl demo`, which needs no account, or with `trawl init`.",
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          unknownCommand,
@@ -147,6 +148,8 @@ func (a *app) command() *cobra.Command {
 			HiddenDefaultCmd: true,
 		},
 	}
+	root.SetVersionTemplate("trawl {{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version") // else in other words, with -v
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.config, "config", "c", "", "configuration `FILE` (default ./trawl.yaml, then $XDG_CONFIG_HOME/trawl/trawl.yaml)")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "no progress, and of the log only warnings")

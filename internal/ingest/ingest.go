@@ -126,9 +126,9 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	var refused *refusal
 	if !errors.As(err, &refused) {
 		refused = &refusal{http.StatusInternalServerError, "the records could not be taken; see Trawl's log"}
-		h.log.Error("pushed records not taken", "feed", name, "error", err)
+		h.log.Error("pushed records not taken", "path", "/ingest/"+name, "error", err)
 	} else {
-		h.log.Warn("pushed records refused", "feed", name, "status", refused.status, "reason", err)
+		h.log.Warn("pushed records refused", "path", "/ingest/"+name, "status", refused.status, "reason", err)
 	}
 	switch refused.status {
 	case http.StatusUnauthorized:
