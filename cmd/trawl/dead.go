@@ -263,7 +263,7 @@ func (a *app) dropDead(ctx context.Context, e console.Engine, f pagelog.DeadFilt
 	}
 	f.UpTo = letters[len(letters)-1].Seq
 	if !yes {
-		sure, asked := a.sure("%s dropped, which cannot be undone.", areOrIs(len(letters), "dead letter"))
+		sure, asked := a.sure(ctx, "%s dropped, which cannot be undone.", areOrIs(len(letters), "dead letter"))
 		switch {
 		case !asked:
 			return misuse(fmt.Errorf("%s dropped, which cannot be undone; say --yes to mean it", areOrIs(len(letters), "dead letter")))

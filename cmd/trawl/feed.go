@@ -32,7 +32,7 @@ func (a *app) feedCommand() *cobra.Command {
 			if yes {
 				return nil
 			}
-			sure, asked := a.sure("%s begins anew at its start, and everything from there is delivered again.", feed)
+			sure, asked := a.sure(cmd.Context(), "%s begins anew at its start, and everything from there is delivered again.", feed)
 			switch {
 			case !asked:
 				return misuse(fmt.Errorf("reset delivers everything of %s again; say --yes to mean it", feed))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,13 +49,13 @@ func (a *app) initCommand() *cobra.Command {
 	flags.StringVar(&o.connection, "connection", "", "`NAME` of the connection (default the product's)")
 	flags.StringArrayVar(&o.set, "set", nil, "a setting, as `KEY=VALUE`; may be given several times")
 	flags.BoolVar(&o.force, "force", false, "write over a file that is there")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cat, err := loadCatalogue(*dir)
 		if err != nil {
 			return misuse(err)
 		}
 		o.catalogDir, a.builtIn = *dir, *dir == ""
-		return a.init(cat, args, o)
+		return a.init(cmd.Context(), cat, args, o)
 	}
 	return cmd
 }
@@ -74,12 +75,12 @@ func seenFrom(path, folder string) string {
 	return full
 }
 
-func (a *app) init(cat *catalog.Catalogue, args []string, o initOptions) error {
+func (a *app) init(ctx context.Context, cat *catalog.Catalogue, args []string, o initOptions) error {
 	if err := mayWrite(o); err != nil {
 		return err
 	}
 	ask := &asker{app: a, in: bufio.NewReader(a.stdin)}
-	products, err := chosenProducts(cat, args, ask)
+	products, err := chosenProducts(ctx, cat, args, ask)
 	if err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func (a *app) init(cat *catalog.Catalogue, args []string, o initOptions) error {
 	if err := plan.apply(o); err != nil {
 		return err
 	}
-	if err := plan.ask(ask, o); err != nil {
+	if err := plan.ask(ctx, ask, o); err != nil {
 		return err
 	}
 	for i := range plan.connections {
@@ -137,7 +138,7 @@ func writeNew(path string, text []byte, force bool) error {
 	return f.Close()
 }
 
-func chosenProducts(cat *catalog.Catalogue, args []string, ask *asker) ([]*catalog.Product, error) {
+func chosenProducts(ctx context.Context, cat *catalog.Catalogue, args []string, ask *asker) ([]*catalog.Product, error) {
 	var known []string
 	for _, p := range cat.Products() {
 		known = append(known, p.ID)
@@ -146,7 +147,7 @@ func chosenProducts(cat *catalog.Catalogue, args []string, ask *asker) ([]*catal
 		if !ask.app.asks() {
 			return nil, misuse(fmt.Errorf("name the products to collect from; there are: %s", strings.Join(known, ", ")))
 		}
-		answer, err := ask.until("Products to collect from ("+strings.Join(known, ", ")+")", "", func(answer string) error {
+		answer, err := ask.until(ctx, "Products to collect from ("+strings.Join(known, ", ")+")", "", func(answer string) error {
 			_, err := productsOf(cat, strings.FieldsFunc(answer, isSeparator))
 			return err
 		})
@@ -270,14 +271,14 @@ func variableOf(s catalog.Setting) string {
 
 // ask asks for what flags have not said: names, what is needed, and what has an
 // example but no default.
-func (p *initPlan) ask(ask *asker, o initOptions) error {
+func (p *initPlan) ask(ctx context.Context, ask *asker, o initOptions) error {
 	if !ask.app.asks() || o.out == "-" {
 		return nil
 	}
 	for i := range p.connections {
 		c := &p.connections[i]
 		if o.connection == "" {
-			name, err := ask.until("Name of the connection to "+c.product.Name, c.name, connectionName)
+			name, err := ask.until(ctx, "Name of the connection to "+c.product.Name, c.name, connectionName)
 			if err != nil {
 				return err
 			}
@@ -289,7 +290,7 @@ func (p *initPlan) ask(ask *asker, o initOptions) error {
 			if said || s.Secret || s.Type == "map" || (!s.Required && s.Example == "") {
 				continue
 			}
-			value, err := ask.setting(key, s)
+			value, err := ask.setting(ctx, key, s)
 			if err != nil {
 				return err
 			}
@@ -308,16 +309,19 @@ type asker struct {
 }
 
 // setting asks for a setting. "" is to leave it as it is.
-func (k *asker) setting(key string, s catalog.Setting) (string, error) {
+func (k *asker) setting(ctx context.Context, key string, s catalog.Setting) (string, error) {
 	question := fmt.Sprintf("%s: %s", key, s.About)
 	def := ""
 	switch {
 	case s.Required && s.Env != "":
 		def = "${env:" + s.Env + "}"
 	case s.Example != "":
-		question += ", as in " + s.Example + " (Enter for none)"
+		question += ", as in " + s.Example
 	}
-	return k.until(question, def, func(answer string) error {
+	if !s.Required {
+		question += " (Enter for none)"
+	}
+	return k.until(ctx, question, def, func(answer string) error {
 		if answer == "" && s.Required {
 			return errors.New("it is needed")
 		}
@@ -329,13 +333,13 @@ func (k *asker) setting(key string, s catalog.Setting) (string, error) {
 }
 
 // until asks until the answer is sound. The end of the input ends it.
-func (k *asker) until(question, def string, check func(string) error) (string, error) {
+func (k *asker) until(ctx context.Context, question, def string, check func(string) error) (string, error) {
 	if def != "" {
 		question += " [" + def + "]"
 	}
 	for {
 		fmt.Fprint(k.app.stderr, question+": ")
-		line, err := k.in.ReadString('\n')
+		line, err := answered(ctx, k.in)
 		answer := strings.TrimSpace(line)
 		if answer == "" {
 			answer = def

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -191,12 +192,30 @@ func writeJSON(w io.Writer, v any) error {
 func (a *app) asks() bool { return terminal(a.stdin) > 0 && terminal(a.stderr) > 0 }
 
 // sure asks a person whether to go on, if there is one to be asked.
-func (a *app) sure(format string, args ...any) (yes, asked bool) {
+func (a *app) sure(ctx context.Context, format string, args ...any) (yes, asked bool) {
 	if !a.asks() {
 		return false, false
 	}
 	fmt.Fprintf(a.stderr, format+" Go on? [y/N] ", args...)
-	answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	answer, _ := answered(ctx, bufio.NewReader(a.stdin))
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes", true
+}
+
+// answered reads a line that a person writes, or gives up when ctx ends: who
+// presses Ctrl-C at a question means the whole.
+func answered(ctx context.Context, in *bufio.Reader) (line string, err error) {
+	done := make(chan struct{})
+	var written string
+	var failed error
+	go func() {
+		defer close(done)
+		written, failed = in.ReadString('\n') // goes on until the process ends
+	}()
+	select {
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	case <-done:
+		return written, failed
+	}
 }

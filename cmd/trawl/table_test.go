@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bufio"
+	"context"
+	"io"
 	"strings"
 	"testing"
 )
@@ -77,5 +80,21 @@ func TestForeignText(t *testing.T) {
 	}
 	if got, want := filled("", evil, 80), strings.Replace(want, `\n`, " ", 1)+"\n"; got != want {
 		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
+// TestAnswered: a question ends with the context, whether or not somebody writes.
+func TestAnswered(t *testing.T) {
+	t.Parallel()
+	in, person := io.Pipe()
+	defer person.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	ask := &asker{app: &app{stderr: io.Discard}, in: bufio.NewReader(in)}
+	if answer, err := ask.until(ctx, "Name", "default", func(string) error { return nil }); err == nil || answer != "" {
+		t.Errorf("interrupted: %q, %v", answer, err)
+	}
+	if line, err := answered(t.Context(), bufio.NewReader(strings.NewReader("wiz\n"))); line != "wiz\n" || err != nil {
+		t.Errorf("%q, %v", line, err)
 	}
 }
