@@ -382,7 +382,9 @@ func (c *connection) claim(ctx context.Context, e *Engine) (*pagelog.Lease, erro
 // stands between here and the API be mended. When the log takes no more writes
 // nobody can go on: giveUp ends them all.
 func (c *connection) runFeeds(ctx context.Context, retry time.Duration, giveUp context.CancelCauseFunc) {
+	together := patience{most: retry}
 	for ctx.Err() == nil {
+		began := time.Now()
 		round, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
 		var refused atomic.Bool
@@ -394,8 +396,9 @@ func (c *connection) runFeeds(ctx context.Context, retry time.Duration, giveUp c
 				continue
 			}
 			wg.Go(func() {
+				alone := patience{most: retry}
 				for round.Err() == nil {
-					person := c.person()
+					person, began := c.person(), time.Now()
 					err := f.Run(round)
 					switch {
 					case err == nil:
@@ -406,7 +409,7 @@ func (c *connection) runFeeds(ctx context.Context, retry time.Duration, giveUp c
 						refused.Store(true)
 						cancel()
 					default:
-						wait(round, retry, person)
+						wait(round, alone.next(time.Since(began)), person)
 					}
 				}
 			})
@@ -419,10 +422,28 @@ func (c *connection) runFeeds(ctx context.Context, retry time.Duration, giveUp c
 					f.Refused()
 				}
 			}
-			c.logger.Error("connection stopped: its credential was refused", "next_try_in", retry)
-			wait(ctx, retry, person)
+			again := together.next(time.Since(began))
+			c.logger.Error("connection stopped: its credential was refused", "next_try_in", again)
+			wait(ctx, again, person)
 		}
 	}
+}
+
+// patience is how long to wait with what was refused: a sixteenth of the most at
+// first, since it may have been a mishap, and twice as long each time.
+type patience struct {
+	most     time.Duration
+	refusals int
+}
+
+// next is the wait after a refusal of what had gone on for so long before.
+func (p *patience) next(went time.Duration) time.Duration {
+	if went > p.most {
+		p.refusals = 0
+	}
+	wait := p.most >> max(4-p.refusals, 0)
+	p.refusals++
+	return wait
 }
 
 func isClass(err error, class fetch.Class) bool {

@@ -44,6 +44,21 @@ func TestRefusedCredential(t *testing.T) {
 	}
 }
 
+// TestPatience: a refusal that was a mishap is over soon, one that stays is
+// tried again rarely.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	p := patience{most: 16 * time.Minute}
+	for _, want := range []time.Duration{1, 2, 4, 8, 16, 16, 16} {
+		if got := p.next(time.Second); got != want*time.Minute {
+			t.Errorf("waits %s, want %d minutes", got, want)
+		}
+	}
+	if got := p.next(time.Hour); got != time.Minute {
+		t.Errorf("waits %s after an hour of work", got)
+	}
+}
+
 // TestPersonWakes: a change of a feed by a person makes stopped feeds try at
 // once, where they would have waited.
 func TestPersonWakes(t *testing.T) {
