@@ -88,6 +88,9 @@ func tellObserved(w io.Writer, r observe.Report, whole bool, width int, colour b
 	if len(r.Products) > 0 {
 		fmt.Fprintln(w)
 		tellMeanings(w, r.Products[0].Scores, width)
+		if !whole {
+			fmt.Fprint(w, filled("", "--product NAME shows every attribute and the lists behind each number, as --format json and html do", width))
+		}
 	}
 }
 
@@ -128,7 +131,6 @@ func tellLists(w io.Writer, s observe.Scores, width int) {
 func tellMeanings(w io.Writer, s observe.Scores, width int) {
 	for _, line := range []string{
 		"coverage: " + s.Coverage.Means, "fill: " + s.Fill.Means, "freshness: " + s.Freshness.Means, "retention: " + s.Retention.Means,
-		"--product NAME shows every attribute and the lists behind each number, as --format json and html do",
 	} {
 		fmt.Fprint(w, filled("", line, width))
 	}
