@@ -73,7 +73,7 @@ func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err er
     rate_limit: {requests_per_second: 50, burst: 10}
     http: {timeout: 5s}
     sources:
-      events: {start: 25h, interval: 2s, page_size: 100}
+      events: {start: 25h, interval: 2s, overlap: 10s, page_size: 100} # they show within seconds here
 `,
 		},
 		{
