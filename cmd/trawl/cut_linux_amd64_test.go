@@ -229,7 +229,7 @@ func TestCutDeadReplay(t *testing.T) {
 		s := newScenario(t, setup{outputs: "{archive: {type: file, path: events.ndjson, max_document: 4KiB}}"})
 		s.tenant.AddAudit(saassim.Batch{N: 20})
 		s.tenant.AddIssues(saassim.Batch{N: 12})
-		s.once(0)
+		s.once(1)
 		if got := s.delivered(); got != 20 {
 			t.Fatalf("%d documents are not too large", got)
 		}

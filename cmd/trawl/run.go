@@ -108,16 +108,15 @@ func (a *app) collect(ctx context.Context, cfg *config.Config, logger *slog.Logg
 	return err
 }
 
-// summary says in one line what a run brought.
+// summary says in one line what a run brought. What an output refused is an
+// error.
 func (a *app) summary(ctx context.Context, e *engine.Engine) error {
-	if a.quiet {
-		return nil
-	}
 	s, err := e.Status(ctx)
 	if err != nil {
 		return err
 	}
-	var received, gone, documents, refused int64
+	var received, gone, documents int64
+	var refused []error
 	paused := 0
 	for _, f := range s.Feeds {
 		received += f.Counts.Records
@@ -128,7 +127,9 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 	}
 	for _, o := range s.Outputs {
 		documents += o.Documents
-		refused += o.Refused
+		if o.Refused > 0 {
+			refused = append(refused, fmt.Errorf("output %s refused %s for good; `trawl dead list --output %s` says why", o.Output, count(int(o.Refused), "document"), o.Output))
+		}
 	}
 	feeds := count(len(s.Feeds)-paused, "feed") + " up to date"
 	if paused > 0 {
@@ -138,12 +139,10 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 	if gone > 0 {
 		vanished = fmt.Sprintf(" and %d gone", gone)
 	}
-	dead := ""
-	if refused > 0 {
-		dead = fmt.Sprintf(", %d refused; `trawl dead list` says why", refused)
+	if !a.quiet {
+		fmt.Fprintf(a.stderr, "%s: %d records%s in all, %d documents delivered now\n", feeds, received, vanished, documents)
 	}
-	fmt.Fprintf(a.stderr, "%s: %d records%s in all, %d documents delivered now%s\n", feeds, received, vanished, documents, dead)
-	return nil
+	return errors.Join(refused...)
 }
 
 // collectEarlier makes the collector of garbage begin a little earlier than
