@@ -1,9 +1,12 @@
 package collect
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/trawlsec/trawl/internal/jsonscan"
 	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
@@ -15,16 +18,46 @@ type Standing struct {
 	Fresh     bool      // the records were new when they were found: neither history nor handed over nor a whole reading
 }
 
+// standingPlan finds in a position what Standing tells, as there is one with
+// most pages and the rest of it need not be understood.
+var standingPlan = func() *jsonscan.Plan {
+	var paths []jsonscan.Path
+	for _, name := range []string{"forget_to", "watermark", "round", "floor"} {
+		path, err := jsonscan.ParsePath(name)
+		if err != nil {
+			panic(err)
+		}
+		paths = append(paths, path)
+	}
+	return jsonscan.Compile(paths...)
+}()
+
 // StandingOf reads the position of a page. The error says that it is damaged.
 func StandingOf(p *pagelog.Page) (Standing, error) {
 	if len(p.Position) == 0 {
 		return Standing{}, nil
 	}
-	pos, err := decodePosition(p.Position)
-	if err != nil {
-		return Standing{}, fmt.Errorf("page %d of %s %s: %w", p.Seq, p.Feed, p.Lane, err)
+	var found [4][]byte
+	var times [3]time.Time
+	s := Standing{Known: true}
+	err := errors.New("is not JSON")
+	if standingPlan.Scan(p.Position, found[:]) {
+		err = nil
 	}
-	return Standing{Known: true, Forgotten: pos.ForgetTo, Watermark: pos.Watermark, Fresh: !catchingUp(p.Lane, &pos) && p.Lane != pagelog.Snapshot}, nil
+	if raw := found[0]; raw != nil && err == nil {
+		s.Forgotten, err = strconv.ParseUint(string(raw), 10, 64)
+	}
+	for i, raw := range found[1:] {
+		if raw != nil && err == nil {
+			err = times[i].UnmarshalJSON(raw)
+		}
+	}
+	if err != nil {
+		return Standing{}, fmt.Errorf("page %d of %s %s: decode position: %w", p.Seq, p.Feed, p.Lane, err)
+	}
+	s.Watermark = times[0]
+	s.Fresh = !catchingUp(p.Lane, &Position{Round: times[1], Floor: times[2]}) && p.Lane != pagelog.Snapshot
+	return s, nil
 }
 
 // catchingUp tells whether a lane reads what was made before anyone looked: the

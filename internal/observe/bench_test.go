@@ -57,6 +57,7 @@ func BenchmarkObserving(b *testing.B) {
 				}
 				if observing {
 					f.merge(t)
+					t.release()
 				}
 				return float64(time.Since(began).Nanoseconds()) / float64(len(d.Page.Records))
 			}

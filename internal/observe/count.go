@@ -83,6 +83,7 @@ func (o *Observer) count(ctx context.Context, t *Tally) error {
 	o.feeds[t.feed] = k
 	o.mu.Unlock()
 	o.moved(t.seq)
+	t.release()
 	return nil
 }
 
@@ -106,6 +107,7 @@ func (o *Observer) anew(ctx context.Context, k *kept, t *Tally) error {
 		}
 		again.read(&page)
 		f.merge(again)
+		again.release()
 		return nil
 	})
 	if err != nil && !errors.Is(err, reached) {

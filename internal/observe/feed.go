@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -65,6 +66,13 @@ type Type struct {
 // Filled counts records for each attribute of the matrix, in its order. As JSON
 // it is by the attributes' keys.
 type Filled [64]int64
+
+// add counts so many records that fill the same attributes, as ecs.Sight has them.
+func (f *Filled) add(attributes uint64, records int64) {
+	for ; attributes != 0; attributes &= attributes - 1 {
+		f[bits.TrailingZeros64(attributes)] += records
+	}
+}
 
 // MarshalJSON writes the counts that there are.
 func (f Filled) MarshalJSON() ([]byte, error) {
@@ -136,8 +144,9 @@ func (f *Feed) merge(t *Tally) {
 	}
 	f.Records += t.records
 	f.Timeless += t.timeless
-	for i, d := range t.types {
-		if d == nil {
+	for i := range t.types {
+		d := &t.types[i]
+		if d.count == 0 {
 			continue
 		}
 		into := &f.Unlisted
@@ -176,8 +185,13 @@ func (f *Feed) kind(text string, k *Kind) {
 func (t *Type) merge(d *delta) {
 	t.Count += d.count
 	t.First, t.Last = earlier(t.First, d.first), later(t.Last, d.last)
-	for i, n := range d.filled {
-		t.Filled[i] += n
+	for _, m := range d.filled {
+		t.Filled.add(m.attributes, m.count)
+	}
+	if d.varied != nil {
+		for i, n := range d.varied {
+			t.Filled[i] += n
+		}
 	}
 	t.Lateness.Merge(&d.lateness)
 	if len(d.days) == 0 {
@@ -186,8 +200,8 @@ func (t *Type) merge(d *delta) {
 	if t.Days == nil {
 		t.Days = map[int64]int64{}
 	}
-	for on, n := range d.days {
-		t.Days[on] += *n
+	for _, c := range d.days {
+		t.Days[c.on] += c.count
 	}
 	if forgotten := day(t.Last) - keptDays; len(t.Days) > keptDays {
 		maps.DeleteFunc(t.Days, func(on, _ int64) bool { return on <= forgotten })

@@ -112,6 +112,24 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+// However many ways there are in which records fill attributes, each is counted.
+func TestFill(t *testing.T) {
+	t.Parallel()
+	var d delta
+	var want Filled
+	for i := range uint64(500) {
+		attributes := i * 7919 % 256 << 3
+		d.count++
+		d.fill(attributes)
+		want.add(attributes, 1)
+	}
+	of := &Type{}
+	of.merge(&d)
+	if got := of.Filled; got != want || of.Count != 500 || len(d.filled) != mostMasks {
+		t.Errorf("counted %v in %d ways\nwant    %v", got, len(d.filled), want)
+	}
+}
+
 // Times that can't be are in no count of times; what was not fresh is in none of
 // lateness.
 func TestTimes(t *testing.T) {

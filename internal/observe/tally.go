@@ -1,7 +1,7 @@
 package observe
 
 import (
-	"math/bits"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +23,9 @@ var longAgo = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // plan says under which event type the events of a source's matrix are counted.
 type plan struct {
 	mapper *ecs.Mapper
-	types  []string // keys of event types
-	of     []int    // by index of the event: index in types
+	types  []string  // keys of event types
+	of     []int     // by index of the event: index in types
+	free   sync.Pool // of *Tally, whose pages are counted
 }
 
 func newPlan(source *catalog.Source, mapper *ecs.Mapper) *plan {
@@ -57,7 +58,7 @@ type Tally struct {
 	live       bool // of the live lane
 
 	records, timeless, gone, others int64
-	types                           []*delta // as plan.types; the last is of records without a place
+	types                           []delta // as plan.types; the last is of records without a place
 	kinds                           map[string]*Kind
 
 	done func(*Tally)
@@ -67,12 +68,24 @@ type Tally struct {
 type delta struct {
 	count       int64
 	first, last time.Time
-	filled      Filled
+	filled      []masked
+	varied      *Filled // records that are in none of filled, which has mostMasks; nil: none
 	lateness    collect.Lateness
-	days        map[int64]*int64
-	today       *int64 // of days, the one that was used last
-	on          int64  // its day
+	days        []dayCount
+	today       int // of days, the one that was used last
 }
+
+const mostMasks = 32
+
+// masked counts records that fill the same attributes, which many of an event
+// type do.
+type masked struct {
+	attributes uint64 // as ecs.Sight has them
+	count      int64
+}
+
+// dayCount counts the records of a day.
+type dayCount struct{ on, count int64 }
 
 // newTally begins a page. The error says that its position is damaged.
 func newTally(p *plan, page *pagelog.Page, after uint64) (*Tally, error) {
@@ -80,14 +93,28 @@ func newTally(p *plan, page *pagelog.Page, after uint64) (*Tally, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tally{
-		plan: p, feed: page.Feed, seq: page.Seq, after: after, stored: page.Stored, fetched: page.Fetched, standing: standing,
-		live: page.Lane == pagelog.Live, types: make([]*delta, len(p.types)+1),
+	t, _ := p.free.Get().(*Tally)
+	if t == nil {
+		t = &Tally{types: make([]delta, len(p.types)+1)}
 	}
+	t.plan, t.feed, t.seq, t.after, t.stored, t.fetched = p, page.Feed, page.Seq, after, page.Stored, page.Fetched
+	t.standing, t.live = standing, page.Lane == pagelog.Live
 	if page.Gone {
 		t.gone = int64(len(page.Records))
 	}
 	return t, nil
+}
+
+// release makes room for another page: this one is counted.
+func (t *Tally) release() {
+	for i := range t.types {
+		if d := &t.types[i]; d.count > 0 {
+			*d = delta{filled: d.filled[:0], days: d.days[:0]}
+		}
+	}
+	clear(t.kinds)
+	*t = Tally{plan: t.plan, types: t.types, kinds: t.kinds}
+	t.plan.free.Put(t)
 }
 
 // Add counts a record.
@@ -100,15 +127,9 @@ func (t *Tally) Add(s *ecs.Sight) {
 	if s.Event >= 0 {
 		i = t.plan.of[s.Event]
 	}
-	d := t.types[i]
-	if d == nil {
-		d = &delta{days: map[int64]*int64{}, on: -1 << 62}
-		t.types[i] = d
-	}
+	d := &t.types[i]
 	d.count++
-	for set := s.Filled; set != 0; set &= set - 1 {
-		d.filled[bits.TrailingZeros64(set)]++
-	}
+	d.fill(s.Filled)
 	at := s.Time
 	if at.Before(longAgo) || at.Sub(t.fetched) > aheadOfClock {
 		t.timeless++
@@ -126,6 +147,24 @@ func (t *Tally) Add(s *ecs.Sight) {
 	}
 }
 
+// fill counts the attributes of a record.
+func (d *delta) fill(attributes uint64) {
+	for i := range d.filled {
+		if d.filled[i].attributes == attributes {
+			d.filled[i].count++
+			return
+		}
+	}
+	if len(d.filled) < mostMasks {
+		d.filled = append(d.filled, masked{attributes, 1})
+		return
+	}
+	if d.varied == nil {
+		d.varied = &Filled{}
+	}
+	d.varied.add(attributes, 1)
+}
+
 // at counts a time.
 func (d *delta) at(at time.Time) {
 	if d.first.IsZero() || at.Before(d.first) {
@@ -135,13 +174,14 @@ func (d *delta) at(at time.Time) {
 		d.last = at
 	}
 	on := day(at)
-	if on != d.on {
-		if d.days[on] == nil {
-			d.days[on] = new(int64)
+	if len(d.days) == 0 || d.days[d.today].on != on {
+		d.today = slices.IndexFunc(d.days, func(c dayCount) bool { return c.on == on })
+		if d.today < 0 {
+			d.today = len(d.days)
+			d.days = append(d.days, dayCount{on: on})
 		}
-		d.on, d.today = on, d.days[on]
 	}
-	*d.today++
+	d.days[d.today].count++
 }
 
 // kind counts a record without a place under the value that it has.
