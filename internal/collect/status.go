@@ -150,7 +150,7 @@ func (f *Feed) setState(state State, reason string) {
 	f.mu.Unlock()
 }
 
-const fullReason = "the log is full: an output is behind, log.max_bytes is too small, or the disk is nearly full"
+const fullReason = "the log is full: an output is behind, log.max_bytes is too small for what comes within log.max_age, or the disk is nearly full"
 
 // noRoom notes that a lane waits for room in the log; first: it begins to.
 func (f *Feed) noRoom(first bool) {
