@@ -73,12 +73,13 @@ func (o *Observer) run(ctx context.Context, well func()) error {
 	o.setProblem("")
 	idle := time.NewTimer(0)
 	defer idle.Stop()
-	more := true
+	more := false // that nobody shows, as far as is known
 	for {
 		wait := o.opts.Quiet
 		if more || !o.opts.Shown {
 			wait = 0
 		}
+		more = false
 		if !o.due.IsZero() {
 			wait = min(wait, max(time.Until(o.due), 0))
 		}
