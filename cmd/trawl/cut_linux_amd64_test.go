@@ -196,6 +196,9 @@ func cutRun(t *testing.T, run string, n int) int {
 	s.once(0)
 	s.wantAll()
 	s.wantGone(gone)
+	if status, _, said := s.trawl("status"); status != 0 { // what a cut left half made can show in the run after the next
+		t.Errorf("then status ended with %d: %s", status, said)
+	}
 	return taken
 }
 

@@ -244,20 +244,37 @@ func TestFreshStart(t *testing.T) {
 	}
 }
 
-// TestInterruptedCreation leaves what a crash during the first open can leave.
+// TestInterruptedCreation leaves what a crash during the first open can leave,
+// and then opens the log, writes to it, and opens it again.
 func TestInterruptedCreation(t *testing.T) {
 	t.Parallel()
-	for name, after := range map[string]string{"manifest only": "jetstream", "one stream": streamsDir + "/" + stateName} {
+	pages, state := streamsDir+"/"+pagesName, streamsDir+"/"+stateName
+	for name, without := range map[string][]string{
+		"manifest only":         {"jetstream"},
+		"one stream":            {state},
+		"no checksum":           {state + "/meta.sum"},
+		"no checksum at all":    {pages + "/meta.sum", state + "/meta.sum"},
+		"no data of the stream": {state + "/meta.inf", state + "/meta.sum"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			l := openWith(t, Options{Dir: dir, Logger: quiet})
 			l.Close()
-			remove(t, filepath.Join(dir, after))
+			for _, file := range without {
+				remove(t, filepath.Join(dir, file))
+			}
 			edit(t, filepath.Join(dir, manifestName), func(b []byte) []byte {
 				return bytes.Replace(b, []byte(`"ready": true`), []byte(`"ready": false`), 1)
 			})
-			appendPages(t, open(t, dir), audit, Live, 1, 1, 0)
+			l = open(t, dir)
+			appendPages(t, l, audit, Live, 1, 1, 0)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if s, err := open(t, dir).Stats(t.Context()); err != nil || s.Pages != 1 {
+				t.Errorf("%+v, %v", s, err)
+			}
 		})
 	}
 }

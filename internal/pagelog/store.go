@@ -107,10 +107,31 @@ func openStore(dir string, verify int64, logger *slog.Logger) (*store, error) {
 		return nil, fmt.Errorf("%s: version %d is not known to this version of Trawl", path, st.Version)
 	}
 	if !st.Ready {
-		return st, nil
+		return st, st.clearHalfMade()
 	}
 	st.clean = st.Closed
 	return st, st.checkFiles(verify)
+}
+
+// clearHalfMade removes streams of which a crash left a part, before anything
+// was in them: the server passes over those without a checksum, but would take
+// what else is there for a stream of its own making, and never add one.
+func (st *store) clearHalfMade() error {
+	root := filepath.Join(st.dir, streamsDir)
+	streams, err := os.ReadDir(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, stream := range streams {
+		path := filepath.Join(root, stream.Name())
+		if _, err := os.Stat(filepath.Join(path, "meta.sum")); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // checkFiles finds files that are gone, changed since a clean stop, or damaged;
