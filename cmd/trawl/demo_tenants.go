@@ -31,6 +31,10 @@ type demoTenant struct {
 // a product has such a delay.
 const demoDelay = time.Second
 
+// demoOverlap is how long after the position in a stream was taken the demo's
+// feeds read the time around it again: by then everything of before shows.
+const demoOverlap = 4 * demoDelay
+
 // startDemoTenants starts an account of each product that can be simulated.
 func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err error) {
 	w, wizErr := wiz.New(wiz.Options{Seed: seed})
@@ -73,7 +77,7 @@ func startDemoTenants(seed uint64, faults saassim.Faults) (_ demoTenants, err er
     rate_limit: {requests_per_second: 50, burst: 10}
     http: {timeout: 5s}
     sources:
-      events: {start: 25h, interval: 2s, overlap: 10s, page_size: 100} # they show within seconds here
+      events: {start: 25h, interval: 2s, overlap: ` + demoOverlap.String() + `, page_size: 100} # they show within seconds here
 `,
 		},
 		{
@@ -135,7 +139,8 @@ func (d demoTenants) run(ctx context.Context) {
 	all.Wait()
 }
 
-// settle waits until everything that the tenants have shows.
+// settle waits until everything that the tenants have shows, and the next
+// reading is one that finds it.
 func (d demoTenants) settle(ctx context.Context) {
 	var last time.Time
 	for _, t := range d {
@@ -147,7 +152,7 @@ func (d demoTenants) settle(ctx context.Context) {
 			}
 		}
 	}
-	pause(ctx, min(time.Until(last), 10*demoDelay))
+	pause(ctx, max(min(time.Until(last), 10*demoDelay), demoOverlap))
 }
 
 // String lists the products: wiz and box.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +30,9 @@ func init() {
 // hostile is a tenant of which one answer in four fails, and whose records
 // arrive late and share their times.
 const hostile = "chaos,error503=0.06,truncate=0.06,reset=0.04,partial=0.04,late=0.2:5s,equal=0.1:20"
+
+// mostLate is the time after which everything that happened to a hostile tenant shows.
+const mostLate = 10 * time.Second
 
 // TestKill kills the process with SIGKILL at random moments while the tenant
 // makes records and fails in every way that passes. In the end the file holds
@@ -60,6 +64,17 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	tenants, dir := startTenants(t, seed, faults)
+	config, err := os.ReadFile(filepath.Join(dir, "trawl.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	longer := strings.Replace(string(config), "overlap: "+demoOverlap.String(), "overlap: "+mostLate.String(), 1)
+	if longer == string(config) {
+		t.Fatal("the overlap stays as it is")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "trawl.yaml"), []byte(longer), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	lived := make(chan struct{})
 	go func() {
@@ -85,6 +100,7 @@ func TestKill(t *testing.T) {
 	stop()
 	<-lived
 	t.Logf("killed %d times in %s", killings, time.Since(began).Round(time.Second))
+	pause(t.Context(), mostLate)
 	wantEverything(t, tenants, dir)
 }
 
