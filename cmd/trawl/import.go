@@ -133,7 +133,7 @@ func (a *app) importFile(ctx context.Context, e console.Engine, im *importing, n
 	every := progressElsewhere
 	if terminal(a.stderr) > 0 {
 		every = progressOnTerminal
-		defer a.live().end(false)
+		defer a.stderr.end(false)
 	}
 	for {
 		record, readErr := records.Next()
@@ -159,7 +159,7 @@ func (a *app) importFile(ctx context.Context, e console.Engine, im *importing, n
 			told = time.Now()
 			line := fmt.Sprintf("%s: %d records read, %d of them new", name, im.sum.New+im.sum.Known+im.sum.Covered, im.sum.New)
 			if terminal(a.stderr) > 0 {
-				a.live().show(line)
+				a.stderr.show(line)
 			} else {
 				fmt.Fprintln(a.stderr, line)
 			}

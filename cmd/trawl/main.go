@@ -56,7 +56,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 	}()
 
-	return (&app{stdin: stdin, stdout: stdout, stderr: stderr}).execute(ctx, args)
+	return newApp(stdin, stdout, stderr).execute(ctx, args)
 }
 
 // execute carries out a command line, and returns the status to exit with.
@@ -112,9 +112,9 @@ func several(err error) []error {
 
 // app is what the verbs share: the streams and the flags that all of them take.
 type app struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	line           *liveLine // see live
+	stdin  io.Reader
+	stdout io.Writer
+	stderr *liveLine
 
 	config    string
 	quiet     bool
@@ -125,6 +125,10 @@ type app struct {
 
 	progressEvery time.Duration // of the lines where stderr is no terminal; 0: progressElsewhere
 	reportEvery   time.Duration // between two looks at a report; 0: as usual
+}
+
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
+	return &app{stdin: stdin, stdout: stdout, stderr: &liveLine{w: stderr}}
 }
 
 // command is the whole command tree.
@@ -365,15 +369,18 @@ func (a *app) logger() (*slog.Logger, error) {
 	options := &slog.HandlerOptions{Level: level}
 	switch a.logFormat {
 	case "text":
-		return slog.New(slog.NewTextHandler(a.live(), options)), nil
+		return slog.New(slog.NewTextHandler(a.stderr, options)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(a.live(), options)), nil
+		return slog.New(slog.NewJSONHandler(a.stderr, options)), nil
 	}
 	return nil, misuse(fmt.Errorf("--log-format is %q; it can be text or json", a.logFormat))
 }
 
 // terminal gives the width of a stream that is a terminal; 0 for others.
 func terminal(stream any) int {
+	if l, ok := stream.(*liveLine); ok {
+		stream = l.w
+	}
 	f, ok := stream.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0

@@ -53,7 +53,7 @@ func openEngine(ctx context.Context, cfg *config.Config, logger *slog.Logger) (*
 // or, where there is none, with what is stored there.
 func (a *app) withEngine(ctx context.Context, cfg *config.Config, f func(console.Engine) error) (err error) {
 	deadline := time.Now().Add(lockPatience)
-	logger := slog.New(slog.NewTextHandler(a.live(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	logger := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	for {
 		client, err := console.Dial(ctx, cfg.DataDir)
 		if err == nil {

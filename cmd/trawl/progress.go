@@ -16,20 +16,12 @@ import (
 
 // liveLine is the stream for people with, on a terminal, a line at its end that is
 // written over. What others write in the meantime, log lines above all, goes
-// before it.
+// before it. Any goroutine may write.
 type liveLine struct {
 	w io.Writer
 
 	mu   sync.Mutex
 	text string // "": there is none
-}
-
-// live is the stream for people; the first call is not to race with others.
-func (a *app) live() *liveLine {
-	if a.line == nil {
-		a.line = &liveLine{w: a.stderr}
-	}
-	return a.line
 }
 
 func (l *liveLine) Write(b []byte) (int, error) {
@@ -97,7 +89,7 @@ func (a *app) startProgress(e *engine.Engine) *progress {
 		for {
 			select {
 			case <-ctx.Done():
-				a.live().end(false)
+				a.stderr.end(false)
 				return
 			case <-ticker.C:
 			}
@@ -107,7 +99,7 @@ func (a *app) startProgress(e *engine.Engine) *progress {
 			}
 			line := progressLine(s, time.Since(began))
 			if width > 0 {
-				a.live().show(line)
+				a.stderr.show(line)
 			} else {
 				fmt.Fprintln(a.stderr, line)
 			}
@@ -168,14 +160,14 @@ func (a *app) watch(ctx context.Context, e console.Engine, done <-chan error, lo
 					err = nil // which is what interrupted says
 				}
 			}
-			a.live().end(true)
+			a.stderr.end(true)
 			return true, err
 		case <-ticker.C:
 		}
 		s, lookErr := e.Status(context.WithoutCancel(ctx))
 		if lookErr != nil {
 			if done == nil {
-				a.live().end(true)
+				a.stderr.end(true)
 				return false, lookErr
 			}
 			continue
@@ -187,13 +179,13 @@ func (a *app) watch(ctx context.Context, e console.Engine, done <-chan error, lo
 		switch {
 		case a.quiet || line == "":
 		case width > 0:
-			a.live().show(line)
+			a.stderr.show(line)
 		case ended || time.Since(told) >= progressElsewhere:
 			told = time.Now()
 			fmt.Fprintln(a.stderr, line)
 		}
 	}
-	a.live().end(true)
+	a.stderr.end(true)
 	return false, err
 }
 

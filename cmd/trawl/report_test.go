@@ -119,7 +119,8 @@ outputs: {o: {type: file, path: events.ndjson}}
 		r.t.Fatal(err)
 	}
 	var out, err strings.Builder
-	a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &err, reportEvery: time.Millisecond}
+	a := newApp(strings.NewReader(""), &out, &err)
+	a.reportEvery = time.Millisecond
 	status = a.execute(r.t.Context(), append(args, "-c", config))
 	if strings.Contains(out.String()+err.String(), "s3cret") || strings.Contains(out.String()+err.String(), "some-secret") {
 		r.t.Errorf("a secret was printed:\n%s%s", out.String(), err.String())

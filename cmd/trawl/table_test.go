@@ -90,7 +90,7 @@ func TestAnswered(t *testing.T) {
 	defer person.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	ask := &asker{app: &app{stderr: io.Discard}, in: bufio.NewReader(in)}
+	ask := &asker{app: newApp(nil, nil, io.Discard), in: bufio.NewReader(in)}
 	if answer, err := ask.until(ctx, "Name", "default", func(string) error { return nil }); err == nil || answer != "" {
 		t.Errorf("interrupted: %q, %v", answer, err)
 	}
