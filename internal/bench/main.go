@@ -46,10 +46,20 @@ func run() error {
 		return serveRecords(*serve)
 	case *baseline != "":
 		return plain(*baseline)
-	case *observing > 0:
-		return compareObserving(strings.Split(*sizes, ",")[0], *observing)
 	}
-	return measure(strings.Split(*sizes, ","), *idle, *profile)
+	dir, err := os.MkdirTemp("", "trawl-bench-")
+	if err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the benchmark's own program: %w", err)
+	}
+	if *observing > 0 {
+		return compareObserving(dir, self, strings.Split(*sizes, ",")[0], *observing)
+	}
+	return measure(dir, self, strings.Split(*sizes, ","), *idle, *profile)
 }
 
 // The window in which the records lie.
@@ -102,16 +112,7 @@ func measured(cmd *exec.Cmd) (usage, error) {
 	return u, nil
 }
 
-func measure(sizes []string, idle time.Duration, profile string) error {
-	dir, err := os.MkdirTemp("", "trawl-bench-")
-	if err != nil {
-		return fmt.Errorf("make a folder: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find the benchmark's own program: %w", err)
-	}
+func measure(dir, self string, sizes []string, idle time.Duration, profile string) error {
 	trawl, err := build(dir, "trawl")
 	if err != nil {
 		return err

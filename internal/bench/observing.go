@@ -12,19 +12,10 @@ import (
 // compareObserving runs trawl and a trawl that does not observe the matrix by
 // turns, and compares their CPU time. Other work on the machine slows both down,
 // so pairs are compared, and of their ratios the median is what counts.
-func compareObserving(size string, rounds int) error {
+func compareObserving(dir, self, size string, rounds int) error {
 	n, err := strconv.Atoi(size)
 	if err != nil {
 		return fmt.Errorf("-records: %w", err)
-	}
-	dir, err := os.MkdirTemp("", "trawl-bench-")
-	if err != nil {
-		return fmt.Errorf("make a folder: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find the benchmark's own program: %w", err)
 	}
 	with, err := build(dir, "trawl")
 	if err != nil {

@@ -74,11 +74,7 @@ func (p page) ids() (ids []string) {
 
 func (c *tester) page(pairs ...string) page {
 	c.Helper()
-	q := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		q.Set(pairs[i], pairs[i+1])
-	}
-	return simtest.Decode[page](c, c.get(logsPath+"?"+q.Encode()), 200)
+	return simtest.Decode[page](c, c.get(logsPath+"?"+simtest.Query(pairs...).Encode()), 200)
 }
 
 // walk follows next until it is none; between does something before each page

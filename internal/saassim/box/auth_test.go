@@ -142,7 +142,7 @@ func TestWhoMayRead(t *testing.T) {
 	t.Parallel()
 	c := newTester(t, Options{})
 	c.add(saassimBatch(20))
-	all := query("stream_type", adminLogs)
+	all := simtest.Query("stream_type", adminLogs)
 	c.token = c.signIn(credentials(user, c.gen.users[0].id)) // an administrator
 	if rec := c.ask(all); rec.Code != 200 {
 		t.Errorf("an administrator: %d", rec.Code)
@@ -161,7 +161,7 @@ func TestWhoMayRead(t *testing.T) {
 		}
 	}
 	c = newTester(t, Options{Scopes: []string{"root_readonly"}})
-	c.refused(c.ask(query("stream_type", streaming)), 403, "insufficient_scope")
+	c.refused(c.ask(simtest.Query("stream_type", streaming)), 403, "insufficient_scope")
 	c = newTester(t, Options{NoReports: true})
-	c.refused(c.ask(query("stream_type", streaming)), 403, "access_denied_insufficient_permissions")
+	c.refused(c.ask(simtest.Query("stream_type", streaming)), 403, "access_denied_insufficient_permissions")
 }

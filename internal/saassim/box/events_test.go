@@ -44,7 +44,7 @@ func TestDefaultStreamIsOnesOwn(t *testing.T) {
 	if p := c.page(); len(p.Entries) != 0 {
 		t.Errorf("the application's own feed has %d events", len(p.Entries))
 	}
-	c.refused(c.ask(query("stream_type", "admins_logs_streaming")), 400, "bad_request")
+	c.refused(c.ask(simtest.Query("stream_type", "admins_logs_streaming")), 400, "bad_request")
 }
 
 func TestLogIsChronological(t *testing.T) {
@@ -62,7 +62,7 @@ func TestLogIsChronological(t *testing.T) {
 		t.Errorf("%d pages with a limit beyond the largest", pages)
 	}
 	for _, bad := range []string{"x", "0", "-1"} {
-		c.refused(c.ask(query("stream_type", adminLogs, "limit", bad)), 400, "invalid_limit")
+		c.refused(c.ask(simtest.Query("stream_type", adminLogs, "limit", bad)), 400, "invalid_limit")
 	}
 }
 
@@ -102,7 +102,7 @@ func TestWindow(t *testing.T) {
 		if got := ids(c.page("stream_type", streaming, "limit", "500", "created_after", to.Format(time.RFC3339)).Entries); !slices.Equal(whole, got) {
 			t.Errorf("the stream has %d events in a window, and %d without", len(got), len(whole))
 		}
-		c.refused(c.ask(query("stream_type", adminLogs, "created_after", "yesterday")), 400, "bad_request")
+		c.refused(c.ask(simtest.Query("stream_type", adminLogs, "created_after", "yesterday")), 400, "bad_request")
 	}
 }
 
@@ -164,17 +164,17 @@ func TestPositionsAreWide(t *testing.T) {
 			}
 			v, _ := strconv.ParseUint(last, 10, 64)
 			near := strconv.FormatUint(uint64(float64(v)), 10) // what a float makes of it
-			if rec := c.ask(query("stream_type", stream, "stream_position", near)); rec.Code == 200 && simtest.Decode[page](t, rec, 200).ids()[0] == c.page("stream_type", stream, "stream_position", last).ids()[0] {
+			if rec := c.ask(simtest.Query("stream_type", stream, "stream_position", near)); rec.Code == 200 && simtest.Decode[page](t, rec, 200).ids()[0] == c.page("stream_type", stream, "stream_position", last).ids()[0] {
 				t.Errorf("%s: a rounded position is the same place", stream)
 			}
 		}
 		for _, bad := range []string{"x", "-1", "1", "99999999999999999999", "18446744073709551615", "1.5e18"} {
 			for _, stream := range []string{adminLogs, streaming} {
-				c.refused(c.ask(query("stream_type", stream, "stream_position", bad)), 400, "bad_request")
+				c.refused(c.ask(simtest.Query("stream_type", stream, "stream_position", bad)), 400, "bad_request")
 			}
 		}
 		other := c.page("stream_type", streaming, "stream_position", "now").position()
-		c.refused(c.ask(query("stream_type", adminLogs, "stream_position", other)), 400, "bad_request")
+		c.refused(c.ask(simtest.Query("stream_type", adminLogs, "stream_position", other)), 400, "bad_request")
 	}
 	for _, how := range []Positions{NumberPositions, StringPositions} {
 		c := newTester(t, Options{Positions: how})
@@ -321,7 +321,7 @@ func TestStreamForgets(t *testing.T) {
 	c.clock.Pass(13 * day)
 	c.page("stream_type", streaming, "stream_position", position)
 	c.clock.Pass(2 * day)
-	if m := c.refused(c.ask(query("stream_type", streaming, "stream_position", position)), 400, "bad_request"); m != "stream_position is too old" {
+	if m := c.refused(c.ask(simtest.Query("stream_type", streaming, "stream_position", position)), 400, "bad_request"); m != "stream_position is too old" {
 		t.Errorf("message %q", m)
 	}
 	c.clock.Pass(340 * day)
@@ -334,7 +334,7 @@ func TestStreamForgets(t *testing.T) {
 	simtest.Faults(t, fresh.Tenant.Tenant, "dead-cursor")
 	fresh.page("stream_type", streaming)
 	fresh.page("stream_type", streaming, "stream_position", "now")
-	fresh.refused(fresh.ask(query("stream_type", streaming, "stream_position", p)), 400, "bad_request")
+	fresh.refused(fresh.ask(simtest.Query("stream_type", streaming, "stream_position", p)), 400, "bad_request")
 }
 
 func TestFilterByType(t *testing.T) {
@@ -364,7 +364,7 @@ func TestRateLimit(t *testing.T) {
 		for range 5 {
 			c.page("stream_type", streaming)
 		}
-		rec := c.ask(query("stream_type", streaming))
+		rec := c.ask(simtest.Query("stream_type", streaming))
 		c.refused(rec, 429, "rate_limit_exceeded")
 		another := simtest.Get(c, APIPath+"/events", "Bearer "+c.signIn(credentials(user, c.gen.users[1].id)))
 		if another.Code != 200 {
@@ -391,7 +391,7 @@ func TestAnswersGoWrong(t *testing.T) {
 		"error503": {503, "unavailable"}, "unavailable:7s": {503, "unavailable"}, "unauthorized": {401, "unauthorized"},
 	} {
 		simtest.Faults(t, c.Tenant.Tenant, fault)
-		rec := c.ask(query("stream_type", streaming))
+		rec := c.ask(simtest.Query("stream_type", streaming))
 		c.refused(rec, want.status, want.code)
 		if after := rec.Header().Get("Retry-After"); (after != "") != (want.status == 429 || strings.HasPrefix(fault, "unavailable")) {
 			t.Errorf("%s: Retry-After %q", fault, after)
@@ -453,7 +453,7 @@ func TestShape(t *testing.T) {
 
 // rawEntries reads the whole log as it is.
 func rawEntries(c *tester) (all []json.RawMessage) {
-	q := query("stream_type", adminLogs, "limit", "500")
+	q := simtest.Query("stream_type", adminLogs, "limit", "500")
 	for {
 		p := simtest.Decode[struct {
 			page
@@ -477,7 +477,7 @@ func TestConcurrentUse(t *testing.T) {
 		wg.Go(func() {
 			position := ""
 			for range 60 {
-				if rec := c.ask(query("stream_type", stream, "limit", "20", "stream_position", position)); rec.Code == 200 {
+				if rec := c.ask(simtest.Query("stream_type", stream, "limit", "20", "stream_position", position)); rec.Code == 200 {
 					var p page
 					if json.Unmarshal(rec.Body.Bytes(), &p) == nil {
 						position = p.position()

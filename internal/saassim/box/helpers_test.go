@@ -81,28 +81,19 @@ func (p page) ids() (ids []string) {
 	return ids
 }
 
-// query makes the query of a URL from names and values.
-func query(pairs ...string) url.Values {
-	q := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		q.Set(pairs[i], pairs[i+1])
-	}
-	return q
-}
-
 func (c *tester) ask(q url.Values) *httptest.ResponseRecorder {
 	return simtest.Get(c, APIPath+"/events?"+q.Encode(), "Bearer "+c.token)
 }
 
 func (c *tester) page(pairs ...string) page {
 	c.Helper()
-	return simtest.Decode[page](c, c.ask(query(pairs...)), 200)
+	return simtest.Decode[page](c, c.ask(simtest.Query(pairs...)), 200)
 }
 
 // walk reads pages until one is empty.
 func (c *tester) walk(pairs ...string) (all []record, pages int) {
 	c.Helper()
-	q := query(pairs...)
+	q := simtest.Query(pairs...)
 	for range 1000 {
 		p := simtest.Decode[page](c, c.ask(q), 200)
 		if p.ChunkSize != len(p.Entries) {

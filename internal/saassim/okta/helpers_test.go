@@ -2,7 +2,6 @@ package okta
 
 import (
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -43,11 +42,7 @@ func (c *tester) get(target string) *httptest.ResponseRecorder {
 }
 
 func target(pairs ...string) string {
-	q := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		q.Set(pairs[i], pairs[i+1])
-	}
-	return LogsPath + "?" + q.Encode()
+	return LogsPath + "?" + simtest.Query(pairs...).Encode()
 }
 
 type record struct {

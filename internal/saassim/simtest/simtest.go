@@ -49,6 +49,15 @@ func (c *Clock) Pass(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
+// Query makes the query of a URL from names and values by turns.
+func Query(pairs ...string) url.Values {
+	q := url.Values{}
+	for pair := range slices.Chunk(pairs, 2) {
+		q.Set(pair[0], pair[1])
+	}
+	return q
+}
+
 // Do answers a request without a network, as code 0 where the connection would
 // have been cut.
 func Do(h http.Handler, r *http.Request) (rec *httptest.ResponseRecorder) {
