@@ -18,15 +18,16 @@ import (
 const (
 	answerTimeout = 5 * time.Second
 	answerLimit   = 30 * time.Second
+	decidePause   = 50 * time.Millisecond // before a cluster is asked again what it decided
 )
 
 // Codes by which the server refuses a write.
 const (
-	codeWrongLast     = jetstream.JSErrCodeStreamWrongLastSequence
-	codeWrongLastRaft = jetstream.JSErrCodeStreamWrongLastSequenceConstant // in a cluster
-	codeNoResources   = jetstream.ErrorCode(server.JSInsufficientResourcesErr)
-	codeNoStorage     = jetstream.ErrorCode(server.JSStorageResourcesExceededErr)
-	codeStoreFailed   = jetstream.ErrorCode(server.JSStreamStoreFailedF) // full, or the disk failed
+	codeWrongLast   = jetstream.JSErrCodeStreamWrongLastSequence
+	codeUnderWay    = jetstream.JSErrCodeStreamWrongLastSequenceConstant // a cluster has not decided yet
+	codeNoResources = jetstream.ErrorCode(server.JSInsufficientResourcesErr)
+	codeNoStorage   = jetstream.ErrorCode(server.JSStorageResourcesExceededErr)
+	codeStoreFailed = jetstream.ErrorCode(server.JSStreamStoreFailedF) // full, or the disk failed
 )
 
 // Append writes a page behind the page with the sequence after of its lane
@@ -130,15 +131,25 @@ func (l *Log) publish(ctx context.Context, stream jetstream.Stream, msg *nats.Ms
 	msg.Header[hdrID] = []string{id}
 	opts = append(opts, jetstream.WithExpectStream(stream.CachedInfo().Config.Name))
 	limit := time.Now().Add(l.limit)
-	for try := 1; ; try++ {
+	sent := false // a try was not answered, so it may have been written, or be yet
+	for {
 		seq, err := l.publishOnce(ctx, msg, opts)
 		if err == nil {
 			return seq, nil
 		}
 		var refused *jetstream.APIError
 		switch {
-		case errors.As(err, &refused) && (refused.ErrorCode == codeWrongLast || refused.ErrorCode == codeWrongLastRaft):
-			if try == 1 {
+		case errors.As(err, &refused) && refused.ErrorCode == codeUnderWay:
+			// Another write of the subject, perhaps an earlier try of this one.
+			if !sent && (ctx.Err() != nil || time.Now().After(limit)) {
+				return 0, ErrFenced
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(decidePause):
+			}
+		case errors.As(err, &refused) && refused.ErrorCode == codeWrongLast:
+			if !sent {
 				return 0, ErrFenced
 			}
 			last, lerr := l.lastOf(ctx, stream, msg.Subject)
@@ -150,12 +161,18 @@ func (l *Log) publish(ctx context.Context, stream jetstream.Stream, msg *nats.Ms
 			}
 			err = lerr
 		case errors.As(err, &refused):
-			return 0, l.refusal(ctx, stream, msg, refused)
-		case errors.Is(err, jetstream.ErrNoStreamResponse) && try == 1:
+			err = l.refusal(ctx, stream, msg, refused)
+			if sent {
+				err = fmt.Errorf("%w: %v", ErrUnknown, err)
+			}
+			return 0, err
+		case errors.Is(err, jetstream.ErrNoStreamResponse) && !sent:
 			// Nobody was there to take it.
 			return 0, fmt.Errorf("log does not answer: %w", err)
 		case errors.Is(err, nats.ErrMaxPayload):
 			return 0, err
+		default:
+			sent = true
 		}
 		if disk := l.out.diskError(); disk != nil {
 			return 0, fmt.Errorf("%w: %w: %w", ErrUnknown, ErrBroken, disk)
