@@ -293,7 +293,11 @@ func (a *app) showSource(s *catalog.Source) error {
 		fact("lists", "%s is read to its end, %d elements each time, %d at most", n.At, n.Size, n.Most)
 	}
 	fact("record", "id %s, time %s", strings.Join(s.Record.ID, " or "), strings.Join(s.Record.Time, " or "))
-	for _, documented := range [][2]string{{"retention", s.Facts.Retention}, {"latency", s.Facts.Latency}, {"licensing", s.Facts.Licensing}} {
+	latency := s.Facts.Latency
+	if within := s.Facts.VisibleWithin; within > 0 {
+		latency = strings.TrimPrefix(latency+"; visible within "+within.String(), "; ")
+	}
+	for _, documented := range [][2]string{{"retention", s.Facts.Retention}, {"latency", latency}, {"licensing", s.Facts.Licensing}} {
 		if documented[1] != "" {
 			fact(documented[0], "%s", documented[1])
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
 	"github.com/trawlsec/trawl/internal/observe"
@@ -30,7 +31,7 @@ func (a *app) observed(ctx context.Context, product string) error {
 		}
 		for _, f := range c.Feeds {
 			if product == "" || product == c.Product.ID {
-				in.Sources = append(in.Sources, observe.Configured{Connection: c.Name, Source: f.Source})
+				in.Sources = append(in.Sources, observe.Configured{Connection: c.Name, Source: f.Source, Interval: f.Interval})
 			}
 		}
 	}
@@ -123,6 +124,8 @@ func tellLists(w io.Writer, s observe.Scores, width int) {
 		}
 		list(a.Attribute+" filled in no record of", a.Empty)
 	}
+	list("visible as soon as documented", s.Freshness.Within)
+	list("visible later than documented", s.Freshness.Later)
 	list("answered as far back as documented", s.Retention.Yes)
 	list("did not answer as far back as documented", s.Retention.No)
 }
@@ -154,6 +157,11 @@ func tellFeed(w io.Writer, f observe.FeedReport, whole bool, width int, colour b
 		}
 		seen.print(w, width, colour)
 	}
+	if facts := compared(f); len(facts.rows) > 0 {
+		fmt.Fprintln(w)
+		facts.print(w, width, colour)
+		fmt.Fprintln(w)
+	}
 	if whole && len(f.Types) > 0 {
 		fmt.Fprintln(w)
 		tellFill(w, f, width, colour)
@@ -173,6 +181,27 @@ func tellFeed(w io.Writer, f observe.FeedReport, whole bool, width int, colour b
 		text := filled("    ", line, width)
 		fmt.Fprint(w, "  - ", text[len("    "):])
 	}
+}
+
+// compared lays what was measured of a feed beside what is documented.
+func compared(f observe.FeedReport) *table {
+	t := &table{header: []string{"", "MEASURED", "DOCUMENTED"}}
+	documented := func(d time.Duration, text string) string {
+		switch {
+		case d > 0:
+			return catalog.Duration(d).String()
+		case text != "":
+			return text
+		}
+		return "not documented"
+	}
+	if l := f.Lateness; l.Records > 0 {
+		t.add("visible after (p50/p99)", lateness(l), documented(l.Documented, l.DocumentedText))
+	}
+	if r := f.Retention; r.Reach > 0 {
+		t.add("answers back to", short(r.Reach)+" of "+short(r.Asked)+" asked", documented(r.Documented, r.DocumentedText))
+	}
+	return t
 }
 
 // tellFill prints the share of records that fill each attribute that is

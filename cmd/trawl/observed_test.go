@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -85,4 +86,32 @@ func documentsByType(t *testing.T, path string) map[string]int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// What was measured stands beside what is documented: as a time, or else in words.
+func TestCompared(t *testing.T) {
+	t.Parallel()
+	f := observe.FeedReport{
+		Lateness:  observe.Lateness{Records: 200, P50: 20 * time.Minute, P99: 4 * time.Hour, Documented: 15 * time.Minute, DocumentedText: "some minutes"},
+		Retention: observe.Retention{Reach: 90 * 24 * time.Hour, Asked: 180 * 24 * time.Hour, Documented: 180 * 24 * time.Hour},
+	}
+	table := func() string {
+		var b strings.Builder
+		compared(f).print(&b, 0, false)
+		return b.String()
+	}
+	want := "                         MEASURED               DOCUMENTED\n" +
+		"visible after (p50/p99)  20m0s/4h0m             15m\n" +
+		"answers back to          90d0h of 180d0h asked  180d\n"
+	if d := cmp.Diff(want, table()); d != "" {
+		t.Error(d)
+	}
+	f.Lateness.Documented, f.Retention = 0, observe.Retention{}
+	if got := table(); !strings.HasSuffix(got, "20m0s/4h0m  some minutes\n") {
+		t.Errorf("where words are all there is: %q", got)
+	}
+	f.Lateness.DocumentedText = ""
+	if got := table(); !strings.HasSuffix(got, "20m0s/4h0m  not documented\n") {
+		t.Errorf("where nothing is said: %q", got)
+	}
 }

@@ -335,10 +335,11 @@ type Paths []string
 
 // Facts are what the vendor documents about a source.
 type Facts struct {
-	Retention  string `yaml:"retention,omitempty"`
-	Latency    string `yaml:"latency,omitempty"`
-	Licensing  string `yaml:"licensing,omitempty"`
-	References []Link `yaml:"references,omitempty"`
+	Retention     string   `yaml:"retention,omitempty"`      // in words; as a time it is the window's
+	Latency       string   `yaml:"latency,omitempty"`        // in words
+	VisibleWithin Duration `yaml:"visible_within,omitempty"` // the time after its event within which a record can be read, where the vendor states one: what is measured is compared with it
+	Licensing     string   `yaml:"licensing,omitempty"`      //
+	References    []Link   `yaml:"references,omitempty"`     //
 }
 
 // Duration is a time.Duration written as 5m, 24h or 180d.

@@ -26,6 +26,9 @@ func warn(doc *strictyaml.Document, s *Source, all []given) {
 	if s.Paging.More == "" && s.Paging.Total == "" && s.Paging.End == "" && s.Paging.NextURL == "" && s.Paging.Link == "" {
 		top.at("paging").Mistake("neither more nor total says whether a page is the last one, so an answer that was cut short passes for the end; add one if the API has it, or end, which says what the last page is known by")
 	}
+	if within := s.Facts.VisibleWithin; within > s.Window.Overlap && len(s.Window.Fields) > 0 {
+		top.at("facts", "visible_within").Mistake("records may become visible %v after their time, and each reading goes back by %v only; make window.overlap at least as long", within, s.Window.Overlap)
+	}
 	for _, g := range all {
 		root, _, _ := strings.Cut(g.field, ".")
 		under := ecsfields.Under(root)

@@ -55,3 +55,24 @@ func TestWarnings(t *testing.T) {
 		})
 	}
 }
+
+// What becomes visible later than a reading goes back is found by a revisit only.
+func TestOverlapWarning(t *testing.T) {
+	t.Parallel()
+	for within, want := range map[string]int{"10m": 0, "11m": 1} {
+		text := edited(t, "events.yaml", "\nfacts:\n", "\nfacts:\n  visible_within: "+within+"\n")
+		cat, err := catalog.Load(catalog.Dir("testdata"), fstest.MapFS{"acme/events.yaml": {Data: text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, w := range cat.Warnings() {
+			if strings.Contains(w.Text, "each reading goes back by 10m only") {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%s: %d warnings, want %d", within, n, want)
+		}
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"unicode"
 
 	"github.com/trawlsec/trawl/internal/catalog"
-	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/emm"
 )
 
@@ -95,24 +94,6 @@ func (f Fill) Percent() string {
 	}
 }
 
-// Lateness says how long after their event time records became visible, beside
-// what the vendor says of it. It has the wait for the feed's next round in it.
-type Lateness struct {
-	Records    int64         `json:"records"` // of which it is known
-	P50        time.Duration `json:"p50_ns"`
-	P99        time.Duration `json:"p99_ns"`
-	Most       time.Duration `json:"most_ns"`
-	Documented string        `json:"documented,omitempty"`
-}
-
-// Retention says how far back the product answered, beside what is documented.
-type Retention struct {
-	Reach          time.Duration `json:"reach_ns"`      // how old the oldest record was when the product answered with it
-	Asked          time.Duration `json:"asked_ns"`      // how far back the product was asked
-	Documented     time.Duration `json:"documented_ns"` // 0: it is not
-	DocumentedText string        `json:"documented,omitempty"`
-}
-
 // Unknown is a kind of records that have no place in the matrix.
 type Unknown struct {
 	Value string    `json:"value"` // by which most events are told, such as the action
@@ -151,6 +132,7 @@ type Read struct {
 type Configured struct {
 	Connection string
 	Source     *catalog.Source
+	Interval   time.Duration // between two rounds of its live lane
 }
 
 // Make makes a report of the feeds that are configured, those of which nothing
@@ -170,9 +152,9 @@ func Make(in Input) Report {
 			r.Products = append(r.Products, Product{ID: id, Name: c.Source.Product.Name})
 			sums[id] = newSums()
 		}
-		made := makeFeed(f, c.Source, in.Read[f.Name()], in.Now)
+		made := makeFeed(f, c, in.Read[f.Name()], in.Now)
 		r.Products[i].Feeds = append(r.Products[i].Feeds, made)
-		sums[id].add(f, &made, c.Source)
+		sums[id].add(f, &made, c)
 	}
 	for i := range r.Products {
 		r.Products[i].Scores = sums[r.Products[i].ID].scores()
@@ -181,7 +163,8 @@ func Make(in Input) Report {
 	return r
 }
 
-func makeFeed(f *Feed, s *catalog.Source, read Read, now time.Time) FeedReport {
+func makeFeed(f *Feed, c Configured, read Read, now time.Time) FeedReport {
+	s, interval := c.Source, c.Interval
 	asOf := later(read.To, f.Last) // what is pushed is nowhere read to an end
 	if asOf.After(now) {
 		asOf = now
@@ -192,10 +175,7 @@ func makeFeed(f *Feed, s *catalog.Source, read Read, now time.Time) FeedReport {
 		Types: []Seen{}, Kinds: []Unknown{}, Others: f.Others, NeverSeen: []string{}, NotDocumented: []string{}, Dark: []Dark{}, Notes: append([]Note{}, f.Notes...),
 	}
 	if r.Placed {
-		r.Retention = Retention{Reach: read.Reach, Asked: read.Asked, DocumentedText: said(s.Facts.Retention)}
-		if r.Retention.DocumentedText != "" {
-			r.Retention.Documented = s.Window.Retention.Std()
-		}
+		r.Retention = makeRetention(read, s)
 	}
 	all := f.Unlisted.Lateness
 	documented := documentedTypes(s)
@@ -212,13 +192,13 @@ func makeFeed(f *Feed, s *catalog.Source, read Read, now time.Time) FeedReport {
 			r.NotDocumented = append(r.NotDocumented, t.Key)
 		}
 		all.Merge(&of.Lateness)
-		r.Types = append(r.Types, makeSeen(t, of, told, s))
+		r.Types = append(r.Types, makeSeen(t, of, told, s, interval))
 		if d, dark := darkSince(of.Days, asOf); dark {
 			d.EventType = t.Key
 			r.Dark = append(r.Dark, d)
 		}
 	}
-	r.Lateness = makeLateness(&all, s.Facts.Latency)
+	r.Lateness = makeLateness(&all, s, interval)
 	for value, k := range f.Kinds {
 		r.Kinds = append(r.Kinds, Unknown{printable(value), k.Count, k.First, k.Last})
 	}
@@ -251,10 +231,10 @@ func documentedTypes(s *catalog.Source) map[string]map[string]catalog.Paths {
 	return types
 }
 
-func makeSeen(t emm.EventType, of *Type, told map[string]catalog.Paths, s *catalog.Source) Seen {
+func makeSeen(t emm.EventType, of *Type, told map[string]catalog.Paths, s *catalog.Source, interval time.Duration) Seen {
 	seen := Seen{
 		EventType: t.Key, Name: t.Name, Documented: told != nil, Count: of.Count, First: of.First, Last: of.Last,
-		Attributes: []Fill{}, Empty: []string{}, Lateness: makeLateness(&of.Lateness, s.Facts.Latency),
+		Attributes: []Fill{}, Empty: []string{}, Lateness: makeLateness(&of.Lateness, s, interval),
 	}
 	if s.Matrix != nil {
 		if i := slices.IndexFunc(s.Matrix.Events, func(e catalog.MatrixEvent) bool { return e.EventType == t.Key }); i >= 0 {
@@ -277,18 +257,6 @@ func makeSeen(t emm.EventType, of *Type, told map[string]catalog.Paths, s *catal
 	}
 	seen.Applicable = len(seen.Attributes)
 	return seen
-}
-
-func makeLateness(l *collect.Lateness, documented string) Lateness {
-	return Lateness{l.Count(), l.Quantile(0.5), l.Quantile(0.99), l.Most, said(documented)}
-}
-
-// said is what the vendor says; "" where the catalogue tells that it says nothing.
-func said(fact string) string {
-	if fact == "not documented" {
-		return ""
-	}
-	return fact
 }
 
 // What makes an event type regular, and dark.

@@ -206,7 +206,7 @@ func TestReport(t *testing.T) {
 	states.Unlisted.Lateness.Add(time.Hour)
 	day := 24 * time.Hour
 	r := Make(Input{
-		Now: began, Feeds: []*Feed{f, states}, Sources: []Configured{{"wiz-prod", src}, {"wiz-test", src}, {"wiz-prod", issues}},
+		Now: began, Feeds: []*Feed{f, states}, Sources: []Configured{{"wiz-prod", src, time.Minute}, {"wiz-test", src, time.Minute}, {"wiz-prod", issues, time.Minute}},
 		Read: map[string]Read{
 			"wiz-prod/audit":  {To: time.Unix(130*86400, 0), Asked: 200 * day, Reach: 90 * day},
 			"wiz-prod/issues": {Asked: 200 * day, Reach: 200 * day},

@@ -3,9 +3,7 @@ package observe
 import (
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/emm"
 )
@@ -57,8 +55,10 @@ func (s Scores) ByAttribute() []FilledIn {
 // visible.
 type Freshness struct {
 	Lateness
-	Means string     `json:"means"`
-	Types []FreshOne `json:"types"` // by feed and event type
+	Means  string     `json:"means"`
+	Types  []FreshOne `json:"types"`  // by feed and event type
+	Within []string   `json:"within"` // feeds that are as fast as documented
+	Later  []string   `json:"later"`  // feeds that are not; those are in neither list of which it is not documented, or can't be told
 }
 
 // FreshOne is the lateness of an event type in a feed.
@@ -73,7 +73,6 @@ const (
 	meansFill      = "attributes that at least one record fills, of those that apply to the event types that were seen"
 	meansFreshness = "how long after their time records were first seen: half of them within the one, all but one in a hundred within the other; the wait for the feed's next round is in it, a feed's first round, backfills and what is pushed are not"
 	meansRetention = "feeds that answered with records nearly as old as documented (nine tenths), of those that were asked for ones so old"
-	reachShare     = 0.9
 )
 
 // sums gathers the scores of a product over its feeds.
@@ -88,13 +87,13 @@ type sums struct {
 
 func newSums() *sums {
 	return &sums{
-		filled: map[string][]string{}, fresh: Freshness{Means: meansFreshness, Types: []FreshOne{}},
+		filled: map[string][]string{}, fresh: Freshness{Means: meansFreshness, Types: []FreshOne{}, Within: []string{}, Later: []string{}},
 		retention: Score{Means: meansRetention, Yes: []string{}, No: []string{}},
 	}
 }
 
-func (s *sums) add(f *Feed, r *FeedReport, source *catalog.Source) {
-	for key := range documentedTypes(source) {
+func (s *sums) add(f *Feed, r *FeedReport, c Configured) {
+	for key := range documentedTypes(c.Source) {
 		if !slices.Contains(s.documented, key) {
 			s.documented = append(s.documented, key)
 		}
@@ -108,37 +107,35 @@ func (s *sums) add(f *Feed, r *FeedReport, source *catalog.Source) {
 				s.filled[t.EventType] = append(s.filled[t.EventType], a.Key)
 			}
 		}
-		s.fresher(r.Feed+" "+t.EventType, &f.Types[t.EventType].Lateness, source)
+		s.fresher(r.Feed+" "+t.EventType, &f.Types[t.EventType].Lateness, c)
 	}
 	if !r.Placed {
 		return
 	}
-	s.fresher(r.Feed+", without a place", &f.Unlisted.Lateness, source)
-	if told := r.Lateness.Documented; told != "" && !slices.Contains(s.told, told) {
+	s.fresher(r.Feed+", without a place", &f.Unlisted.Lateness, c)
+	if told := r.Lateness.DocumentedText; told != "" && !slices.Contains(s.told, told) {
 		s.told = append(s.told, told)
 	}
-	switch way := r.Retention; {
-	case !way.tried():
-	case float64(way.Reach) >= reachShare*float64(way.Documented):
+	switch r.Lateness.Difference {
+	case Same:
+		s.fresh.Within = append(s.fresh.Within, r.Feed)
+	case Later:
+		s.fresh.Later = append(s.fresh.Later, r.Feed)
+	}
+	switch r.Retention.Difference {
+	case Same:
 		s.retention.Yes = append(s.retention.Yes, r.Feed)
-	default:
+	case Less:
 		s.retention.No = append(s.retention.No, r.Feed)
 	}
 }
 
 // fresher adds what was measured of one kind of records of a feed.
-func (s *sums) fresher(name string, l *collect.Lateness, source *catalog.Source) {
+func (s *sums) fresher(name string, l *collect.Lateness, c Configured) {
 	if l.Count() > 0 {
-		s.fresh.Types = append(s.fresh.Types, FreshOne{name, makeLateness(l, source.Facts.Latency)})
+		s.fresh.Types = append(s.fresh.Types, FreshOne{name, makeLateness(l, c.Source, c.Interval)})
 		s.late.Merge(l)
 	}
-}
-
-// tried tells whether records were asked for that are as old as the product is
-// documented to keep them. A start at the limit of retention is cut to it, so a
-// little less is as good.
-func (r Retention) tried() bool {
-	return r.Documented > 0 && r.Asked >= r.Documented-24*time.Hour && float64(r.Asked) >= reachShare*float64(r.Documented)
 }
 
 func (s *sums) scores() Scores {
@@ -167,7 +164,9 @@ func (s *sums) scores() Scores {
 			}
 		}
 	}
-	sc.Freshness.Lateness = makeLateness(&s.late, strings.Join(s.told, "; "))
+	sc.Freshness.Lateness = Lateness{
+		Records: s.late.Count(), P50: s.late.Quantile(0.5), P99: s.late.Quantile(0.99), Most: s.late.Most, DocumentedText: strings.Join(s.told, "; "),
+	}
 	for _, score := range []*Score{&sc.Coverage, &sc.Fill, &sc.Retention} {
 		score.Has, score.Of = len(score.Yes), len(score.Yes)+len(score.No)
 	}

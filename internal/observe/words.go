@@ -86,41 +86,6 @@ func (r *FeedReport) emptyWords(say func(string, ...any)) {
 	}
 }
 
-func (r *FeedReport) latenessWords(say func(string, ...any)) {
-	l := r.Lateness
-	if l.Records == 0 {
-		return
-	}
-	documented := "how late they may be is not documented"
-	if l.Documented != "" && !strings.HasPrefix(l.Documented, "not documented") {
-		documented = "documented: " + l.Documented
-	}
-	switch {
-	case l.Records == 1:
-		say("Late: one record was seen within %s; %s.", roughly(l.Most), documented)
-		return
-	case l.Records < 100:
-		say("Late: half of %d records were seen within %s, all within %s; %s.", l.Records, roughly(l.P50), roughly(l.Most), documented)
-		return
-	}
-	say("Late: half of %d records were seen within %s, all but one in a hundred within %s; %s.", l.Records, roughly(l.P50), roughly(l.P99), documented)
-}
-
-func (r *FeedReport) retentionWords(say func(string, ...any)) {
-	kept := r.Retention
-	switch {
-	case kept.Reach == 0: // nothing was read by time, or it is not about activity
-	case kept.Documented == 0:
-		say("Kept: the oldest record was %s old when the product answered with it; how long it keeps them is not documented.", roughly(kept.Reach))
-	case !kept.tried():
-		say("Kept: not tried; the product was asked for the last %s, and is documented to keep %s. A backfill would tell.", roughly(kept.Asked), roughly(kept.Documented))
-	case float64(kept.Reach) >= reachShare*float64(kept.Documented):
-		say("Kept: as documented (%s); the oldest record was %s old when the product answered with it.", roughly(kept.Documented), roughly(kept.Reach))
-	default:
-		say("Kept: documented are %s, but the oldest record was %s old when the product answered with it; or nothing happened before.", roughly(kept.Documented), roughly(kept.Reach))
-	}
-}
-
 func plural[N int | int64](n N, of string) string {
 	if n == 1 {
 		return "1 " + of
