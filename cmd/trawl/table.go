@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	gobytes "bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"golang.org/x/text/width"
 )
@@ -177,16 +180,38 @@ func colours(w io.Writer) bool {
 	return terminal(w) > 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// writeJSON prints one JSON document.
+// writeJSON prints one JSON document. What would do something to a terminal is
+// written as JSON has it, like \u009b, which means the same.
 func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var text gobytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
+	safe := text.Bytes()
+	if gobytes.ContainsFunc(safe, inString) {
+		safe = nil
+		for _, r := range text.String() {
+			if !inString(r) {
+				safe = utf8.AppendRune(safe, r)
+				continue
+			}
+			for _, unit := range utf16.Encode([]rune{r}) {
+				safe = fmt.Appendf(safe, `\u%04x`, unit)
+			}
+		}
+	}
+	if _, err := w.Write(safe); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
 	return nil
 }
+
+// inString tells of a character that is not seen and that JSON has in strings
+// only, as all are but the line breaks.
+func inString(r rune) bool { return r != '\n' && unseen(r) }
 
 // asks reports whether a person can be asked: stdin and stderr are terminals.
 func (a *app) asks() bool { return terminal(a.stdin) > 0 && terminal(a.stderr) > 0 }

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
+	"maps"
 	"strings"
 	"testing"
 )
@@ -80,6 +82,18 @@ func TestForeignText(t *testing.T) {
 	}
 	if got, want := filled("", evil, 80), strings.Replace(want, `\n`, " ", 1)+"\n"; got != want {
 		t.Errorf("got %q; want %q", got, want)
+	}
+	b.Reset()
+	full := map[string]string{evil + "\x7f\U000e0001é日": "<&>"}
+	if err := writeJSON(&b, full); err != nil {
+		t.Fatal(err)
+	}
+	var back map[string]string
+	if err := json.Unmarshal([]byte(b.String()), &back); err != nil || !maps.Equal(back, full) {
+		t.Errorf("%s reads back as %q (%v), not as %q", b.String(), back, err, full)
+	}
+	if strings.ContainsFunc(b.String(), func(r rune) bool { return r != '\n' && unseen(r) }) || !strings.Contains(b.String(), `\u007f\udb40\udc01é日`) {
+		t.Errorf("JSON has %q", b.String())
 	}
 }
 

@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/trawlsec/trawl/internal/catalog"
 	"github.com/trawlsec/trawl/internal/emm"
@@ -200,20 +197,11 @@ func makeFeed(f *Feed, c Configured, read Read, now time.Time) FeedReport {
 	}
 	r.Lateness = makeLateness(&all, s, interval)
 	for value, k := range f.Kinds {
-		r.Kinds = append(r.Kinds, Unknown{printable(value), k.Count, k.First, k.Last})
+		r.Kinds = append(r.Kinds, Unknown{value, k.Count, k.First, k.Last})
 	}
 	slices.SortFunc(r.Kinds, func(a, b Unknown) int { return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Value, b.Value)) })
 	r.Words = r.words()
 	return r
-}
-
-// printable is a text of a record as it may be shown on a terminal.
-func printable(text string) string {
-	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		quoted := strconv.Quote(text)
-		return quoted[1 : len(quoted)-1]
-	}
-	return text
 }
 
 // documentedTypes are the event types that a source is documented to log, with
