@@ -145,9 +145,11 @@ func (f *Feed) judge(h *Habits, r *round, p *Position, now time.Time) fault {
 
 // slipping names a feed that falls behind, when a round of it begins.
 func (f *Feed) slipping(p *Position, now time.Time) fault {
-	if p.Watermark.Equal(p.Floor) {
-		return fault{} // its first round
+	if p.Watermark.Equal(p.Floor) { // its first round
+		f.firstLag = now.Sub(p.Watermark)
+		return fault{}
 	}
+	f.firstLag = 0
 	if found := f.forgetting(p, now); found.state != "" {
 		return found
 	}
@@ -178,9 +180,14 @@ func (f *Feed) behind(lag time.Duration) fault {
 }
 
 // fallingBehind is behind in the middle of a round that takes longer than all
-// before it: where rounds grow, the next one may be far away.
+// before it: where rounds grow, the next one may be far away. A first round that
+// has taken as long as the time it is to read may never end.
 func (f *Feed) fallingBehind(s *Status) fault {
 	lag := s.Lag(f.now())
+	if first := f.firstLag; first > 0 && lag >= max(2*first, 2*f.opts.Interval, leastBehind) {
+		return fault{StateBehind, fmt.Sprintf("it lags by %s, and by %s when its first round began: the rate limit is too small for what the product logs, or `start` too far back",
+			lag.Round(time.Second), first.Round(time.Second))}
+	}
 	if n := len(f.lags); n == 0 || lag < 3*f.lags[n-1] {
 		return fault{}
 	}

@@ -248,7 +248,7 @@ func (l *lane) plan(ctx context.Context) error {
 		log.Error("the feed stood still for longer than the product keeps records; what lies between is lost",
 			"from", next.Watermark, "to", oldest)
 	}
-	next.Round = next.Watermark
+	next.Round, next.Interval = next.Watermark, opts.Interval
 	before, missed := l.pos.Stream, l.pos.Missed
 	switch {
 	case opts.Source.Stream != nil:

@@ -159,3 +159,26 @@ func TestOverlapFollowsLateness(t *testing.T) {
 		}
 	})
 }
+
+// TestOwnLagIsNotLateness: what comes hours late because nobody asked says
+// nothing of how late the product shows its records.
+func TestOwnLagIsNotLateness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		f := open(t, api, log, nil)
+		for i := range 6 * 60 { // one a minute, as time passes
+			at := time.Now().Add(time.Duration(i) * time.Minute)
+			api.add(event{ID: fmt.Sprint(i), Time: at, visible: at})
+		}
+		for range 3 {
+			if err := f.Once(t.Context()); err != nil {
+				t.Fatalf("Once: %v", err)
+			}
+			time.Sleep(3 * time.Hour)
+		}
+		s := f.Status()
+		if s.LatenessMax > f.opts.Interval || f.lateness.Count() < leastLate || f.overlap() != f.opts.Overlap {
+			t.Errorf("%d records, the last %s late; overlap %s", f.lateness.Count(), s.LatenessMax, f.overlap())
+		}
+	})
+}

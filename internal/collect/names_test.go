@@ -138,6 +138,15 @@ func TestFaultsWithNames(t *testing.T) {
 			}
 			live(t, w, 6*time.Minute)
 		}, StateBehind},
+		"a first round that takes longer than the time it reads": {func(o *Options) { o.PageSize = 1 }, func(t *testing.T, w *world) {
+			w.api.fault = func(fetch.Request, *fetch.Page) error {
+				w.api.mu.Unlock()
+				time.Sleep(5 * time.Minute)
+				w.api.mu.Lock()
+				return nil
+			}
+			live(t, w, 2*time.Hour)
+		}, StateBehind},
 		"the product is about to forget": {func(o *Options) {
 			o.Source = source(func(s *catalog.Source) { s.Window.Retention = catalog.Duration(10 * time.Hour) })
 		}, func(t *testing.T, w *world) {

@@ -16,13 +16,33 @@ type Standing struct {
 	Forgotten uint64    // by a reset: pages up to this sequence count as never read
 	Watermark time.Time // of the lane; it goes back only when the feed is rewound or reset
 	Fresh     bool      // the records were new when they were found: neither history nor handed over nor a whole reading
+
+	round    time.Time
+	interval time.Duration
+}
+
+// Delay is how long after its time a record became visible, as far as it is
+// known from when it was fetched.
+func (s *Standing) Delay(at, fetched time.Time) time.Duration {
+	return delay(at, fetched, s.round, s.interval)
+}
+
+// delay is how late a record became visible that was found in a round. One that
+// was asked for the first time was perhaps there all the while: a feed that lags,
+// or stood still, must not take its own lag for the product's.
+func delay(at, fetched, round time.Time, interval time.Duration) time.Duration {
+	d := fetched.Sub(at)
+	if interval > 0 && !at.Before(round) {
+		return min(d, interval)
+	}
+	return d
 }
 
 // standingPlan finds in a position what Standing tells, as there is one with
 // most pages and the rest of it need not be understood.
 var standingPlan = func() *jsonscan.Plan {
 	var paths []jsonscan.Path
-	for _, name := range []string{"forget_to", "watermark", "round", "floor"} {
+	for _, name := range []string{"forget_to", "interval", "watermark", "round", "floor"} {
 		path, err := jsonscan.ParsePath(name)
 		if err != nil {
 			panic(err)
@@ -37,7 +57,7 @@ func StandingOf(p *pagelog.Page) (Standing, error) {
 	if len(p.Position) == 0 {
 		return Standing{}, nil
 	}
-	var found [4][]byte
+	var found [5][]byte
 	var times [3]time.Time
 	s := Standing{Known: true}
 	err := errors.New("is not JSON")
@@ -47,7 +67,12 @@ func StandingOf(p *pagelog.Page) (Standing, error) {
 	if raw := found[0]; raw != nil && err == nil {
 		s.Forgotten, err = strconv.ParseUint(string(raw), 10, 64)
 	}
-	for i, raw := range found[1:] {
+	if raw := found[1]; raw != nil && err == nil {
+		var ns int64
+		ns, err = strconv.ParseInt(string(raw), 10, 64)
+		s.interval = time.Duration(ns)
+	}
+	for i, raw := range found[2:] {
 		if raw != nil && err == nil {
 			err = times[i].UnmarshalJSON(raw)
 		}
@@ -55,7 +80,7 @@ func StandingOf(p *pagelog.Page) (Standing, error) {
 	if err != nil {
 		return Standing{}, fmt.Errorf("page %d of %s %s: decode position: %w", p.Seq, p.Feed, p.Lane, err)
 	}
-	s.Watermark = times[0]
+	s.Watermark, s.round = times[0], times[1]
 	s.Fresh = !catchingUp(p.Lane, &Position{Round: times[1], Floor: times[2]}) && p.Lane != pagelog.Snapshot
 	return s, nil
 }

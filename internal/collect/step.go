@@ -326,7 +326,7 @@ func (l *lane) pick(page *fetch.Page, w *walk, next *Position, stream bool) batc
 			continue
 		}
 		if !history {
-			b.lateness = append(b.lateness, page.Fetched.Sub(key.Time))
+			b.lateness = append(b.lateness, delay(key.Time, page.Fetched, next.Round, next.Interval))
 			if l.name == pagelog.Revisit || key.Time.Before(late) {
 				b.page.Counts.Late++
 			}

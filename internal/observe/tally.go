@@ -137,7 +137,7 @@ func (t *Tally) Add(s *ecs.Sight) {
 	} else {
 		d.at(at)
 		if t.standing.Fresh {
-			d.lateness.Add(t.fetched.Sub(at))
+			d.lateness.Add(t.standing.Delay(at, t.fetched))
 		}
 	}
 	if s.Event < 0 && len(s.Kind) > 0 {
