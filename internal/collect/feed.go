@@ -78,10 +78,10 @@ type Feed struct {
 	paused  atomic.Bool
 	forget  atomic.Uint64 // pages up to this sequence do not count as seen; see Position.ForgetTo
 
-	clock    clock
-	round    round           // of the main lane; Run's or Once's goroutine only
-	lags     []time.Duration // at the beginnings of the last rounds; likewise
-	firstLag time.Duration   // at the beginning of the first round of all, while it lasts; likewise
+	clock  clock
+	round  round           // of the main lane; Run's or Once's goroutine only
+	lags   []time.Duration // at the beginnings of the last rounds; likewise
+	lagged time.Duration   // at the beginning of the round under way, where that is to make up for it; likewise
 
 	commit     sync.Mutex  // held from telling a page's new records until they are written; guards what follows
 	known      ids         // records in the log

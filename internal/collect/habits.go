@@ -145,15 +145,17 @@ func (f *Feed) judge(h *Habits, r *round, p *Position, now time.Time) fault {
 
 // slipping names a feed that falls behind, when a round of it begins.
 func (f *Feed) slipping(p *Position, now time.Time) fault {
-	if p.Watermark.Equal(p.Floor) { // its first round
-		f.firstLag = now.Sub(p.Watermark)
-		return fault{}
+	lag := now.Sub(p.Watermark)
+	f.lagged = lag
+	if p.Watermark.Equal(p.Floor) {
+		return fault{} // its first round
 	}
-	f.firstLag = 0
+	if lag < f.leastLag() {
+		f.lagged = 0
+	}
 	if found := f.forgetting(p, now); found.state != "" {
 		return found
 	}
-	lag := now.Sub(p.Watermark)
 	if r := f.opts.Source.Window.Retention.Std(); r > 0 && lag > time.Duration(retentionShare*float64(r)) {
 		return fault{StateLossy, fmt.Sprintf("it lags by %s, and the product keeps records for %s: what is older is lost soon",
 			lag.Round(time.Minute), r)}
@@ -165,9 +167,12 @@ func (f *Feed) slipping(p *Position, now time.Time) fault {
 	return f.behind(lag)
 }
 
+// leastLag is a lag that is no longer the wait for the next round.
+func (f *Feed) leastLag() time.Duration { return max(2*f.opts.Interval, leastBehind) }
+
 // behind names a feed that lags by so much, and by more from round to round.
 func (f *Feed) behind(lag time.Duration) fault {
-	if len(f.lags) <= behindRounds || lag < max(2*f.opts.Interval, leastBehind) {
+	if len(f.lags) <= behindRounds || lag < f.leastLag() {
 		return fault{}
 	}
 	for i := 1; i < len(f.lags); i++ {
@@ -175,23 +180,25 @@ func (f *Feed) behind(lag time.Duration) fault {
 			return fault{}
 		}
 	}
-	return fault{StateBehind, fmt.Sprintf("it lags by %s, more with each of the last %d rounds: the rate limit or the interval is too small for what the product logs",
-		lag.Round(time.Second), behindRounds)}
+	return behind(lag, fmt.Sprintf("more with each of the last %d rounds", behindRounds))
 }
 
 // fallingBehind is behind in the middle of a round that takes longer than all
-// before it: where rounds grow, the next one may be far away. A first round that
-// has taken as long as the time it is to read may never end.
+// before it: where rounds grow, the next one may be far away. And a round that
+// was to make up for a lag, and has taken as long as that, does not.
 func (f *Feed) fallingBehind(s *Status) fault {
 	lag := s.Lag(f.now())
-	if first := f.firstLag; first > 0 && lag >= max(2*first, 2*f.opts.Interval, leastBehind) {
-		return fault{StateBehind, fmt.Sprintf("it lags by %s, and by %s when its first round began: the rate limit is too small for what the product logs, or `start` too far back",
-			lag.Round(time.Second), first.Round(time.Second))}
+	if f.lagged > 0 && lag >= max(2*f.lagged, f.leastLag()) {
+		return behind(lag, fmt.Sprintf("%s when its round began", f.lagged.Round(time.Second)))
 	}
 	if n := len(f.lags); n == 0 || lag < 3*f.lags[n-1] {
 		return fault{}
 	}
 	return f.behind(lag)
+}
+
+func behind(lag time.Duration, since string) fault {
+	return fault{StateBehind, fmt.Sprintf("it lags by %s, %s: the rate limit or the interval is too small for what the product logs", lag.Round(time.Second), since)}
 }
 
 // newest is the event time of the newest record of the rounds so far.
