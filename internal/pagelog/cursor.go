@@ -82,6 +82,53 @@ func (c *cursor) await(ctx context.Context) ([]message, error) {
 	})
 }
 
+// awaitFor is await for at most d; none in that time is no error.
+func (c *cursor) awaitFor(ctx context.Context, d time.Duration) ([]message, error) {
+	waiting, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	got, err := c.await(waiting)
+	if err != nil && waiting.Err() != nil {
+		err = ctx.Err()
+	}
+	return got, err
+}
+
+// certain returns the next messages, about n; none says for certain that there
+// were none. The server may be slow: an answer that comes too late looks like
+// none, and only a new consumer knows.
+func (c *cursor) certain(ctx context.Context, n int) ([]message, error) {
+	limit := time.Now().Add(c.l.limit)
+	for wait := time.Duration(0); ; wait = min(max(2*wait, time.Second), c.l.timeout) {
+		fresh := c.consumer == nil
+		if err := c.open(ctx); err != nil {
+			return nil, err
+		}
+		if fresh && c.pending == 0 {
+			return nil, nil
+		}
+		var got []message
+		var err error
+		if wait == 0 {
+			got, err = c.fetch(ctx, n)
+		} else {
+			got, err = c.awaitFor(ctx, wait)
+		}
+		if err != nil || len(got) > 0 {
+			return got, err
+		}
+		c.close(ctx)
+		if wait == 0 {
+			continue
+		}
+		if err := c.stuck(ctx); err != nil {
+			return nil, err
+		}
+		if time.Now().After(limit) {
+			return nil, fmt.Errorf("no answer from sequence %d on, though the log ends later", c.next)
+		}
+	}
+}
+
 func (c *cursor) pull(ctx context.Context, ask func() (jetstream.MessageBatch, error)) ([]message, error) {
 	if err := c.open(ctx); err != nil {
 		return nil, err
@@ -160,18 +207,15 @@ func (c *cursor) stuck(ctx context.Context) error {
 // upTo if that comes first.
 func (c *cursor) each(ctx context.Context, upTo uint64, yield func(message) error) error {
 	defer c.close(ctx)
-	for empty := 0; ; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	for {
 		if err := c.open(ctx); err != nil {
 			return err
 		}
 		if c.pending == 0 || c.next > upTo {
 			return nil
 		}
-		batch, err := c.fetch(ctx, cmp.Or(c.batch, 256))
-		if err != nil {
+		batch, err := c.certain(ctx, cmp.Or(c.batch, 256))
+		if err != nil || len(batch) == 0 {
 			return err
 		}
 		for _, m := range batch {
@@ -181,17 +225,6 @@ func (c *cursor) each(ctx context.Context, upTo uint64, yield func(message) erro
 			if err := yield(m); err != nil {
 				return err
 			}
-		}
-		if len(batch) > 0 {
-			empty = 0
-			continue
-		}
-		// Once or twice is a consumer that went away.
-		if empty++; empty > 2 {
-			if err := c.stuck(ctx); err != nil {
-				return err
-			}
-			return fmt.Errorf("no messages from sequence %d on, though the log ends later", c.next)
 		}
 	}
 }

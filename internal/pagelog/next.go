@@ -152,25 +152,7 @@ func (r *Reader) aim(ctx context.Context) {
 // there were none.
 func (r *Reader) fetch(ctx context.Context) ([]message, error) {
 	r.aim(ctx)
-	for range 3 {
-		fresh := r.cursor.consumer == nil
-		if err := r.cursor.open(ctx); err != nil {
-			return nil, err
-		}
-		if fresh && r.cursor.pending == 0 {
-			return nil, nil
-		}
-		more, err := r.cursor.fetch(ctx, aheadMessages)
-		if err != nil || len(more) > 0 {
-			return more, err
-		}
-		// An answer too late looks like none. A new consumer knows.
-		r.cursor.close(ctx)
-	}
-	if err := r.cursor.stuck(ctx); err != nil {
-		return nil, err
-	}
-	return nil, fmt.Errorf("no answer from sequence %d on", r.cursor.next)
+	return r.cursor.certain(ctx, aheadMessages)
 }
 
 // await returns the next messages from the server, waiting for them until then.
@@ -183,12 +165,7 @@ func (r *Reader) await(ctx context.Context, until time.Time) ([]message, error) 
 	if time.Until(until) <= 0 {
 		return nil, ctx.Err()
 	}
-	waiting, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-	more, err = r.cursor.await(waiting)
-	if err != nil && waiting.Err() != nil {
-		err = ctx.Err() // nil if only the wait is over
-	}
+	more, err = r.cursor.awaitFor(ctx, time.Until(until))
 	if err != nil || len(more) > 0 {
 		return more, err
 	}
