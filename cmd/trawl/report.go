@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -26,8 +27,11 @@ import (
 // verb has a product's name.
 const reportsOf = "wiz"
 
-// reportPoll is how long to wait between two looks at a report that is being made.
-const reportPoll = 5 * time.Second
+// Between two looks at a report that is being made there is a wait, which grows.
+const (
+	reportPoll = 5 * time.Second // at most
+	reportSoon = reportPoll / 10 // at first
+)
 
 func (a *app) wizCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -332,10 +336,13 @@ func (r *reporter) order(ctx context.Context, what string, query catalog.Query, 
 
 func (r *reporter) read(ctx context.Context, id string) (report, error) {
 	answer, err := r.client.Ask(ctx, "report", r.spec.Read, r.spec.Scopes, map[string]any{"id": id})
-	if err != nil {
+	var refused *fetch.Error
+	switch {
+	case errors.As(err, &refused) && refused.Class == fetch.Permanent: // the query is ours; what may be wrong with it is the id
+		return report{}, fmt.Errorf("report %s: %s; see with `trawl wiz report list` which there are", id, cmp.Or(refused.Message, "the API knows of none"))
+	case err != nil:
 		return report{}, err
-	}
-	if len(answer) == 0 {
+	case len(answer) == 0:
 		return report{}, fmt.Errorf("report %s: there is none of this id; see `trawl wiz report list`", id)
 	}
 	return r.parse(answer[0])
@@ -349,8 +356,8 @@ func (r *reporter) finish(ctx context.Context, one, before report, f *reportFlag
 		fmt.Fprintln(r.a.stdout, one.ID)
 		return nil
 	}
-	deadline := time.Now().Add(f.timeout)
-	for told := ""; ; {
+	deadline, wait := time.Now().Add(f.timeout), cmp.Or(r.a.reportEvery, reportSoon)
+	for told := ""; ; wait = min(2*wait, reportPoll) {
 		old := one.run == before.run && one.RunAt == before.RunAt && before.run != ""
 		switch {
 		case old:
@@ -366,10 +373,11 @@ func (r *reporter) finish(ctx context.Context, one, before report, f *reportFlag
 			told = state
 			r.tell("report %s: %s %%", one.ID, state)
 		}
-		if time.Now().After(deadline) {
+		left := time.Until(deadline)
+		if left <= 0 {
 			return fmt.Errorf("report %s was not ready within %s; go on waiting with `trawl wiz report download`", one.ID, f.timeout)
 		}
-		if pause(ctx, cmp.Or(r.a.reportEvery, reportPoll)); ctx.Err() != nil {
+		if pause(ctx, min(wait, left)); ctx.Err() != nil {
 			return fmt.Errorf("report %s: interrupted; go on with `trawl wiz report download`", one.ID)
 		}
 		var err error
@@ -382,7 +390,7 @@ func (r *reporter) finish(ctx context.Context, one, before report, f *reportFlag
 // download writes a report's file. It appears whole, or not at all.
 func (r *reporter) download(ctx context.Context, one report, f *reportFlags) (err error) {
 	if f.out == "-" {
-		_, err := r.client.Download(ctx, one.url, r.a.stdout)
+		_, err := r.copy(ctx, one, r.a.stdout)
 		return err
 	}
 	if f.out == "" {
@@ -403,7 +411,7 @@ func (r *reporter) download(ctx context.Context, one report, f *reportFlags) (er
 			err = errors.Join(err, os.Remove(part.Name()))
 		}
 	}()
-	n, err := r.client.Download(ctx, one.url, part)
+	n, err := r.copy(ctx, one, part)
 	if err = errors.Join(err, part.Close()); err != nil {
 		return err
 	}
@@ -420,8 +428,24 @@ func (r *reporter) downloadInto(ctx context.Context, one report, path string) er
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	_, err = r.client.Download(ctx, one.url, to)
+	_, err = r.copy(ctx, one, to)
 	return errors.Join(err, to.Close())
+}
+
+// copy copies a report's file. An address that has expired meanwhile is asked
+// for again, once.
+func (r *reporter) copy(ctx context.Context, one report, w io.Writer) (int64, error) {
+	n, err := r.client.Download(ctx, one.url, w)
+	if !errors.Is(err, fetch.ErrAddress) {
+		return n, err
+	}
+	if again, readErr := r.read(ctx, one.ID); readErr == nil && again.run == one.run && again.url != "" {
+		n, err = r.client.Download(ctx, again.url, w)
+	}
+	if errors.Is(err, fetch.ErrAddress) {
+		err = fmt.Errorf("%w; try again with `trawl wiz report download %s %s`, or make the file anew with `trawl wiz report rerun`", err, r.name, one.ID)
+	}
+	return n, err
 }
 
 // fileName is the name of a report as one of a file that is in this folder, and

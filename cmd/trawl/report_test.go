@@ -29,7 +29,7 @@ type reportTenant struct {
 	orders  int
 	name    string // of the report
 	fail    string // the API's message to every order
-	expired bool   // the address has
+	expired int    // so many times an address is refused
 }
 
 func newReportTenant(t *testing.T) *reportTenant {
@@ -49,7 +49,7 @@ func (r *reportTenant) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		if req.Header.Get("Authorization") != "" {
 			r.t.Error("the credential was sent to the signed address")
 		}
-		if r.expired || req.URL.Query().Get("signature") != "s3cret-signature" {
+		if r.expired--; r.expired >= 0 || req.URL.Query().Get("signature") != "s3cret-signature" {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
@@ -164,7 +164,8 @@ func TestReport(t *testing.T) {
 		"list":                 {args: []string{"list", "wiz-prod"}, stdout: "ID     TYPE       STATE   LAST RUN              NAME\nrep-1  AUDIT_LOG  QUEUED  2026-01-02T00:00:00Z  my report\n"},
 		"failed":               {change: func(r *reportTenant) { r.states = []string{"QUEUED", "FAILED"} }, args: []string{"download", "wiz-prod", "rep-1"}, status: 1, says: "report rep-1 failed: too many rows"},
 		"expired":              {change: func(r *reportTenant) { r.states = []string{"EXPIRED"} }, args: []string{"download", "wiz-prod", "rep-1"}, status: 1, says: "make it anew with `trawl wiz report rerun`"},
-		"address expired":      {change: func(r *reportTenant) { r.expired = true }, args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, status: 1, says: "HTTP 403 from 127.0.0.1"},
+		"address expired":      {change: func(r *reportTenant) { r.expired = 2 }, args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, status: 1, says: "the address may have expired; try again with `trawl wiz report download wiz-prod rep-1`"},
+		"address expired once": {change: func(r *reportTenant) { r.expired = 1 }, args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, stdout: file},
 		"no such report":       {args: []string{"download", "wiz-prod", "rep-2"}, status: 1, says: "report rep-2: there is none of this id"},
 		"refused":              {change: func(r *reportTenant) { r.fail = "access denied, at least one permission is missing" }, args: []string{"create", "wiz-prod"}, status: 1, says: "create:reports"},
 		"never ready":          {change: func(r *reportTenant) { r.states = []string{"QUEUED"} }, args: []string{"download", "wiz-prod", "rep-1", "--timeout", "20ms"}, status: 1, says: "was not ready within 20ms"},

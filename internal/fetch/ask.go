@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,9 +36,14 @@ func (c *Client) Ask(ctx context.Context, what string, q catalog.Query, scopes [
 	return page.Records, nil
 }
 
+// ErrAddress says that an address was refused: as they live for a while only, a
+// new one of the same file may do.
+var ErrAddress = errors.New("the address may have expired")
+
 // Download copies what stands at an address that the API gave to w, and returns
 // how many bytes that were. Such addresses hold a credential of their own: none
-// of the connection's is sent, and the address is in no error.
+// of the connection's is sent, and the address is in no error. One that is
+// refused is ErrAddress; nothing has been copied then.
 func (c *Client) Download(ctx context.Context, address string, w io.Writer) (int64, error) {
 	fail := func(format string, args ...any) (int64, error) {
 		return 0, fmt.Errorf(c.opts.Name+" download: "+format, args...)
@@ -77,7 +83,7 @@ func (c *Client) Download(ctx context.Context, address string, w io.Writer) (int
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fail("HTTP %d from %s: the address may have expired", resp.StatusCode, u.Host)
+		return fail("HTTP %d from %s: %w", resp.StatusCode, u.Host, ErrAddress)
 	}
 	n, err := io.Copy(w, &watched{resp.Body, silence, c.opts.HTTP.Timeout})
 	if err != nil {

@@ -187,6 +187,20 @@ func (c *Call) Page(records int, body []byte) {
 	c.Send(http.StatusOK, "application/json", body)
 }
 
+// File answers with a file from a store that is no part of the API: of the
+// faults only a connection that breaks can strike it.
+func (c *Call) File(contentType string, body []byte) {
+	if _, ok := c.strikes(Reset); ok {
+		c.note()
+		c.reset()
+		return
+	}
+	if s, ok := c.T.Draw(Truncate); ok {
+		c.hits, c.whole = map[Fault]Setting{Truncate: s}, true
+	}
+	c.Send(http.StatusOK, contentType, body)
+}
+
 // Send answers, or fails to in the way that a fault wants.
 func (c *Call) Send(status int, contentType string, body []byte) {
 	c.Entry.Status = status

@@ -77,6 +77,14 @@ const (
 	Lost  Fault = "lost"  // a record never enters the stream, or is never pushed; only queries see it
 )
 
+// What happens to a file that was ordered. Each is decided when it is.
+const (
+	ReportFails Fault = "report-fails"   // it is never made
+	ReportStuck Fault = "report-stuck"   // it is being made for ever
+	ReportDead  Fault = "report-expired" // its addresses have expired when they are given out
+	ReportStale Fault = "report-stale"   // after it was ordered anew, the file before is told of for so long (1s)
+)
+
 // Setting says when a fault strikes, by one of Rate, Every and Times, and how
 // much of it there is.
 type Setting struct {
@@ -140,6 +148,11 @@ var faultKinds = map[Fault]faultKind{
 	Shift:         {n: 3},
 	Vanish:        {n: 1},
 	Unordered:     {},
+
+	ReportFails: {aside: true},
+	ReportStuck: {aside: true},
+	ReportDead:  {aside: true},
+	ReportStale: {aside: true, delay: time.Second},
 
 	Late:  {common: true, aside: true, delay: 10 * time.Minute},
 	Equal: {common: true, aside: true, n: 20, chaos: Setting{Rate: 0.02, N: 20}},

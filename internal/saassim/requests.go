@@ -24,6 +24,7 @@ const keptRequests = 1 << 16
 const (
 	KindAPI   = "api"
 	KindToken = "token" // a sign-in
+	KindFile  = "file"  // to a store of files that the API refers to
 )
 
 // Request is one request as the tenant saw it. It holds no secret.

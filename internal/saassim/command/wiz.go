@@ -14,7 +14,7 @@ var wizProduct = product{
 	flags: func(fs *flag.FlagSet) func(saassim.Settings, time.Time, time.Time) (*instance, error) {
 		var o wiz.Options
 		static := fs.Int("static", 0, "`number` of entries of a static audit log, in place of -audit")
-		scopes := fs.String("scopes", wiz.ScopeAudit+" "+wiz.ScopeAll, "`scopes` of the service account")
+		scopes := fs.String("scopes", strings.Join([]string{wiz.ScopeAudit, wiz.ScopeAll, wiz.ScopeCreateReports, wiz.ScopeUpdateReports}, " "), "`scopes` of the service account")
 		fs.StringVar((*string)(&o.Order), "order", string(wiz.NewestFirst), "`order` of audit log entries: newest-first, oldest-first, shuffled")
 		fs.StringVar((*string)(&o.Cursors), "cursors", string(wiz.OffsetCursors), "`kind` of cursors: offset, snapshot")
 		fs.StringVar((*string)(&o.Schema), "schema", string(wiz.CurrentSchema), "`age` of the schema: current, legacy")
@@ -23,6 +23,7 @@ var wizProduct = product{
 		fs.Float64Var(&o.Rate, "rate", 0, "most GraphQL `requests` a second; 0 for no limit")
 		fs.DurationVar(&o.TokenLifetime, "token-lifetime", 24*time.Hour, "how long a token lives")
 		fs.BoolVar(&o.AuditReads, "audit-reads", false, "sign-ins and queries leave audit log entries themselves")
+		fs.DurationVar(&o.ReportTime, "report-time", 2*time.Second, "how long a report is being made")
 		return func(s saassim.Settings, since, now time.Time) (*instance, error) {
 			o.Seed, o.Clock, o.Gzip, o.Faults, o.Scopes = s.Seed, s.Clock, s.Gzip, s.Faults, strings.Fields(*scopes)
 			if *static > 0 {

@@ -81,11 +81,13 @@ func scopeMask(scopes []string) []byte {
 	return mask
 }
 
-// needs is the scope that each query of the API asks for.
+// needs is the scope that each query and mutation of the API asks for.
 var needs = map[string]string{
 	"auditLogEntries": ScopeAudit, "auditLogEntry": ScopeAudit,
 	"issuesV2": ScopeIssues, "issue": ScopeIssues,
 	"serviceAccounts": ScopeServiceAccounts,
+	"report":          ScopeReadReports, "reports": ScopeReadReports,
+	"createReport": ScopeCreateReports, "rerunReport": ScopeUpdateReports, "deleteReport": ScopeUpdateReports,
 }
 
 // denied returns the message for a query that the scopes do not allow, in the

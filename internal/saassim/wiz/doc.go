@@ -46,13 +46,29 @@
 //     threat, and no word of the others. createdAt and updatedAt are null for
 //     some; some are of the past. Their events are paged on their own.
 //   - Health issues, which cannot be asked for by time.
+//   - Reports of the audit log, as CSV and JSON: createReport, rerunReport,
+//     deleteReport, report and reports. A run goes from QUEUED over IN_PROGRESS to
+//     COMPLETED, its file is not cut at any number of entries, and after a time
+//     the run is EXPIRED and the file gone. The mutations need scopes of their own
+//     and leave entries in the audit log, of which the file has those from before
+//     the order.
+//   - The address of a file, made anew each time it is told: signed in its query
+//     as the usual object stores do it. It expires, takes no second credential,
+//     and is refused with the store's XML and statuses.
+//   - What goes wrong with reports: a run that fails, one that stays IN_PROGRESS,
+//     addresses that have expired when they are told, a rerun of which the API
+//     tells late, and connections that break in a file.
 //
 // # What is not imitated
 //
 //   - Everything else of the schema: an issue's evidence, remediation and
 //     comment threads, the paged detections of a threat, revisions of findings,
-//     exports and reports, mutations, introspection. Asking for it is refused as
+//     exports, other mutations, introspection. Asking for it is refused as
 //     unknown.
+//   - Reports of other types and in other formats, on a schedule, incremental,
+//     sent by mail or to a bucket; in the older schema, and of a static audit log,
+//     there are none.
+//   - The store of files is on the tenant's own address, not on another host.
 //   - Filters of issues and findings that the schema files here do not list are
 //     refused, not ignored.
 //   - The scopes for what detections hold besides themselves. A detection's
@@ -88,6 +104,13 @@
 //   - inLast and its like count from the tenant's clock; a month has 30 days.
 //   - search finds parts of an entry's id and request id, userAgent parts of the
 //     user agent; the other filters compare whole values.
+//   - How long a report takes, how long its file and an address of it last
+//     (Options). Which scope deleting a report needs: the one that running it
+//     again does. Reports are listed with the latest first.
+//   - The columns of a report as CSV, which nobody has written down: the names of
+//     the schema's fields in words, a person and a program in columns of their
+//     own; empty where the API has null. As JSON a report is a list of what the
+//     API gives of each entry. The oldest entry comes first.
 //   - A query's own audit log entry (Options.AuditReads) is named after the
 //     query with a capital letter, as are most known actions.
 package wiz

@@ -43,7 +43,11 @@ type plan struct {
 
 func loadGraph(age Schema) (*graph, error) {
 	sources := []*ast.Source{validator.Prelude}
-	for _, name := range []string{"wiz", "issues", "vulnerabilities", "findings", "detections", "audit_" + string(age)} {
+	names := []string{"wiz", "issues", "vulnerabilities", "findings", "detections", "audit_" + string(age)}
+	if age == CurrentSchema {
+		names = append(names, "reports")
+	}
+	for _, name := range names {
 		b, err := schemaFiles.ReadFile("schema/" + name + ".graphql")
 		if err != nil {
 			return nil, fmt.Errorf("load schema: %w", err)
@@ -77,7 +81,7 @@ func (g *graph) plan(query, operation string, rawVars json.RawMessage, lax bool)
 	if p.root == nil {
 		c := compiler{schema: g.schema, vars: vars}
 		fresh := &plan{op: p.op, fields: p.fields}
-		fresh.root = c.steps(g.schema.Query, []ast.SelectionSet{p.op.SelectionSet})
+		fresh.root = c.steps(g.rootOf(p.op), []ast.SelectionSet{p.op.SelectionSet})
 		fresh.varies = c.varies
 		if p = fresh; !p.varies {
 			g.mu.Lock()
@@ -107,15 +111,26 @@ func (g *graph) parse(query, operation string) (*plan, []gqlError) {
 	if op == nil {
 		return nil, []gqlError{{Message: fmt.Sprintf("operation %q not found", operation), Code: codeBadInput}}
 	}
-	if op.Operation != ast.Query {
-		return nil, []gqlError{{Message: "only queries are served", Code: codeValidation}}
+	if g.rootOf(op) == nil {
+		return nil, []gqlError{{Message: "only queries and mutations are served", Code: codeValidation}}
 	}
 	c := compiler{schema: g.schema, namesOnly: true}
 	var names []string
-	for _, s := range c.steps(g.schema.Query, []ast.SelectionSet{op.SelectionSet}) {
+	for _, s := range c.steps(g.rootOf(op), []ast.SelectionSet{op.SelectionSet}) {
 		names = append(names, s.name)
 	}
 	return &plan{op: op, fields: strings.Join(names, ",")}, nil
+}
+
+// rootOf is the type at which an operation begins; nil where there is none.
+func (g *graph) rootOf(op *ast.OperationDefinition) *ast.Definition {
+	switch op.Operation {
+	case ast.Query:
+		return g.schema.Query
+	case ast.Mutation:
+		return g.schema.Mutation
+	}
+	return nil
 }
 
 // located turns a parser's or validator's error into the API's.

@@ -40,7 +40,7 @@ func TestQueriesAreChecked(t *testing.T) {
 		{"first beyond 32 bits", auditQuery, m{"first": 1 << 40}, "Int cannot represent"},
 		{"after as number", auditQuery, m{"first": 5, "after": 500}, "String cannot represent 500"},
 		{"order without a direction", issueQuery, m{"first": 1, "orderBy": m{"field": "ID"}}, `"direction" of IssueOrder is required`},
-		{"mutation", `mutation { updateIssue { id } }`, nil, "mutation"},
+		{"mutation", `mutation { updateIssue { id } }`, nil, `"updateIssue" on type "Mutation"`},
 		{"variable without a definition", `{ auditLogEntries(first: $n) { totalCount } }`, nil, `"$n" is not defined`},
 	} {
 		code, a := c.ask(tt.query, tt.vars)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vektah/gqlparser/v2/ast"
+
 	"github.com/trawlsec/trawl/internal/saassim"
 )
 
@@ -181,7 +183,7 @@ func (c *call) execute(p *plan, vars map[string]any, scopes []string) {
 		}
 		dst = append(dst, st.key...)
 		if st.name == "__typename" {
-			dst = append(dst, `"Query"`...)
+			dst = appendString(dst, c.w.schema.rootOf(p.op).Name)
 			continue
 		}
 		name := strings.Trim(st.key, `":`)
@@ -210,11 +212,13 @@ func (c *call) execute(p *plan, vars map[string]any, scopes []string) {
 	}
 	dst = append(dst, '}')
 	*buf = dst
-	c.w.auditQuery(p.fields, c.R)
+	if p.op.Operation == ast.Query {
+		c.w.auditQuery(p.fields, c.R)
+	}
 	c.Page(c.records, dst)
 }
 
-// root reads one field of the query's root. An error with a message may come
+// root answers one field of the operation's root. An error with a message may come
 // with a value, as GraphQL has it.
 func (c *call) root(name string, args map[string]any) (object, gqlError) {
 	if k := kindOf(name); k != nil {
@@ -230,6 +234,12 @@ func (c *call) root(name string, args map[string]any) (object, gqlError) {
 		return c.issuesV2(args)
 	case "serviceAccounts":
 		return c.serviceAccounts(args)
+	case "createReport", "rerunReport", "deleteReport":
+		return c.change(name, args)
+	case "reports":
+		return c.reportsFound(args)
+	case "report":
+		return c.reportFound(args["id"].(string))
 	case "auditLogEntry":
 		if e := c.w.auditEntry(args["id"].(string)); e != nil {
 			return e, gqlError{}

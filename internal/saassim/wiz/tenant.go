@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,9 @@ const (
 	ScopeConfiguration   = "read:cloud_configuration"
 	ScopeDetections      = "read:detections"
 	ScopeHealth          = "read:system_health_issues"
+	ScopeReadReports     = "read:reports"
+	ScopeCreateReports   = "create:reports"
+	ScopeUpdateReports   = "update:reports"
 	ScopeAll             = "read:all"
 )
 
@@ -101,6 +105,10 @@ type Options struct {
 	AuditReads bool    // sign-ins and queries leave audit log entries themselves
 	Static     *Static // a large audit log that exists by arithmetic, in place of the one in memory
 
+	ReportTime     time.Duration // from the order of a report to its file. 0: 2 seconds
+	ReportLifetime time.Duration // for which a file is kept, of which nobody knows. 0: 7 days
+	LinkLifetime   time.Duration // of a file's address, of which nobody knows. 0: an hour
+
 	Rate       float64        // GraphQL requests a second; 0: no limit
 	Burst      int            // 0: the rate, rounded up
 	RateAnswer saassim.Fault  // one of the Throttle faults: how going too fast is answered. "": Throttle
@@ -109,7 +117,7 @@ type Options struct {
 }
 
 // Tenant is a simulated Wiz tenant: an http.Handler with a token endpoint at
-// /oauth/token and the API at /graphql. Its methods may be called from several
+// /oauth/token, the API at /graphql, and the files of reports under /files/. Its methods may be called from several
 // goroutines at once.
 type Tenant struct {
 	*saassim.Tenant
@@ -128,12 +136,16 @@ type Tenant struct {
 	findings  map[*findingKind][]*finding // in order of creation
 	snapshots snapshots
 	static    *staticSet
+	reports   []*report // in the order in which they were made
+
+	storeKey []byte // signs the addresses of files
 }
 
 // Where a tenant answers.
 const (
 	GraphQLPath = "/graphql"
 	TokenPath   = "/oauth/token"
+	FilesPath   = "/files/" // of reports; in the product this is a store on another host
 )
 
 // New returns a tenant. It fails when the options contradict each other.
@@ -167,12 +179,14 @@ func New(opts Options) (*Tenant, error) {
 			saassim.ThrottleBody, saassim.Errors, saassim.Partial, saassim.NullNodes, saassim.RepeatPage, saassim.EmptyPage,
 			saassim.StuckCursor, saassim.NullCursor, saassim.NumericCursor, saassim.CapResults, saassim.MissingKeys,
 			saassim.Duplicate, saassim.Shift, saassim.Vanish, saassim.Unordered,
+			saassim.ReportFails, saassim.ReportStuck, saassim.ReportDead, saassim.ReportStale,
 		},
 		Truth: w.truth, Answer: w.answer, Error: w.fails, Limit: w.limited, Admin: w.admin,
 	}, saassim.Settings{Seed: opts.Seed, Clock: opts.Clock, Gzip: opts.Gzip, Faults: opts.Faults})
 	if err != nil {
 		return nil, fmt.Errorf("simulated tenant: %w", err)
 	}
+	w.storeKey = w.Noise(32)
 	return w, nil
 }
 
@@ -197,6 +211,9 @@ func (o Options) withDefaults() Options {
 	o.FindingCap = cmp.Or(o.FindingCap, 10_000)
 	o.TokenLifetime = cmp.Or(o.TokenLifetime, 24*time.Hour)
 	o.Retention = cmp.Or(o.Retention, 180*24*time.Hour)
+	o.ReportTime = cmp.Or(o.ReportTime, 2*time.Second)
+	o.ReportLifetime = cmp.Or(o.ReportLifetime, 7*24*time.Hour)
+	o.LinkLifetime = cmp.Or(o.LinkLifetime, time.Hour)
 	if o.Scopes == nil {
 		o.Scopes = []string{ScopeAudit, ScopeIssues, ScopeVulnerabilities, ScopeConfiguration, ScopeDetections, ScopeHealth}
 	}
@@ -232,11 +249,13 @@ type call struct {
 
 func (w *Tenant) answer(sc *saassim.Call) {
 	c := &call{Call: sc, w: w}
-	switch c.R.URL.Path {
-	case TokenPath:
+	switch path := c.R.URL.Path; {
+	case path == TokenPath:
 		c.signIn()
-	case GraphQLPath:
+	case path == GraphQLPath:
 		c.graphql()
+	case strings.HasPrefix(path, FilesPath):
+		c.stored()
 	default:
 		c.JSON(http.StatusNotFound, map[string]any{"message": "no such path"})
 	}
