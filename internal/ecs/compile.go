@@ -48,6 +48,7 @@ type builder struct {
 
 	paths    []jsonscan.Path
 	spans    map[string]int // by path
+	lists    []jsonscan.Path
 	fields   map[string]*field
 	mistakes []error
 }
@@ -76,7 +77,7 @@ func (b *builder) build() (*Mapper, error) {
 		return nil, fmt.Errorf("compile the mapping of %s: %w", b.src.FullName(), errors.Join(b.mistakes...))
 	}
 	b.m.spans = len(b.paths)
-	b.m.plan = jsonscan.Compile(b.paths...)
+	b.m.plan = jsonscan.CompileLists(b.paths, b.lists)
 	b.m.keys = jsonscan.Compile(b.paths[:b.m.keySpans]...)
 	return b.m, nil
 }
@@ -153,7 +154,13 @@ func (b *builder) source(where, path string, lenient bool) source {
 		return source{span: b.span(p)}
 	}
 	parents := p.Parents()
-	return source{span: b.span(parents[len(parents)-1].Path), many: true, rest: p.Rest()}
+	made := source{span: b.span(parents[len(parents)-1].Path), many: true, rest: p.Rest()}
+	same := func(list jsonscan.Path) bool { return list.String() == path }
+	if made.list = slices.IndexFunc(b.lists, same); made.list < 0 {
+		made.list = len(b.lists)
+		b.lists = append(b.lists, p)
+	}
+	return made
 }
 
 // mapping notes the givers of every field, in the order in which they count.

@@ -50,12 +50,11 @@ func (c *condition) holds(st *state) bool {
 }
 
 func (t *test) holds(st *state) bool {
-	raw := st.out[t.source.span]
 	if !t.source.many {
-		return t.fits(st, raw) == (t.exists >= 0)
+		return t.fits(st, st.out[t.source.span]) == (t.exists >= 0)
 	}
 	found := false
-	t.source.rest.Each(raw, func(raw []byte) bool {
+	st.each(&t.source, func(raw []byte) bool {
 		found = t.fits(st, raw)
 		return !found
 	})
@@ -198,12 +197,7 @@ const maxKnown = 256 // bytes of a text that is worth keeping in a cache
 func (l *lookup) choose(st *state) int {
 	raw := st.out[l.source.span]
 	if l.source.many {
-		first := raw
-		raw = nil
-		l.source.rest.Each(first, func(value []byte) bool {
-			raw = value
-			return st.none(value)
-		})
+		raw = st.first(&l.source)
 	}
 	if isEmpty(raw) {
 		return -1

@@ -56,7 +56,7 @@ import (
 // Mapper makes documents of a source's records. It is safe for concurrent use.
 type Mapper struct {
 	name    string         // wiz/audit
-	plan    *jsonscan.Plan // all paths of the mapping, those of keys first
+	plan    *jsonscan.Plan // all paths of the mapping, those of keys first, and its lists
 	keys    *jsonscan.Plan // the paths of Key only
 	ids     int            // how many of the first spans may hold the id
 	version [2]int         // spans of the version values: from, up to

@@ -206,3 +206,31 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A document does not tell whether what its lists reach was noted while the
+// record was scanned, or looked for again.
+func TestListsOfOddRecords(t *testing.T) {
+	t.Parallel()
+	m := compile(t, catalog.Mapping{
+		When: []catalog.Block{{If: catalog.Condition{"a[].n": "last"}, Constants: map[string]any{"found": true}}},
+		Fields: map[string]catalog.Expr{
+			"all":   {From: []string{"a[][n=last].v"}, As: "keyword[]"},
+			"first": {From: []string{"a[].v"}},
+			"text":  {Text: "<${a[].v}>"},
+		},
+	})
+	for name, record := range map[string]string{
+		"plain":         event(`"a":[{"n":"last","v":"x"}]`),
+		"twice":         event(`"a":[{"v":"w"}],"a":[{"n":"last","v":"w","v":"x"}]`),
+		"many elements": event(`"a":[` + strings.Repeat(`{"n":""},`, 100_000) + `{"n":"last","v":"x"}]`),
+		"not UTF-8":     event("\"\xff\xff\xff\":1,\"a\":[{\"n\":\"last\",\"v\":\"x\"}]"),
+		"cut off":       strings.TrimSuffix(event(`"a":[{"n":"last","v":"x"}]`), "}"),
+	} {
+		got := document(t, m, record)
+		for _, want := range []string{`"all":["x"],`, `"first":"x","found":true,"text":"<x>"`} {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: %.300s\nlacks %s", name, got, want)
+			}
+		}
+	}
+}

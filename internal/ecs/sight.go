@@ -26,8 +26,10 @@ func (m *Mapper) See(record []byte, s *Sight) {
 	valid, text := st.scan(record), utf8.Valid(record)
 	st.clean = valid && text
 	if !text {
-		st.clean = st.scan(validUTF8(record))
+		record = validUTF8(record)
+		st.clean = st.scan(record)
 	}
+	st.record = record
 	st.dropNulls()
 	st.event = -1
 	if m.events != nil {
@@ -72,7 +74,7 @@ func (a *attribute) filled(st *state) bool {
 		return !st.none(raw)
 	}
 	found := false
-	a.from.rest.Each(raw, func(raw []byte) bool {
+	st.each(&a.from, func(raw []byte) bool {
 		found = !st.none(raw)
 		return !found
 	})

@@ -18,15 +18,16 @@ type state struct {
 	meta     Meta
 	uid      [16]byte
 	out      [][]byte // spans of the plan's paths
-	holds    []bool   // of each When block, whether its condition holds
-	cases    []int    // of each lookup, the case, -1, or undecided
-	written  []span   // of each gathered field, where its value stands in the document
-	errs     []byte   // what did not fit, as error.message says it
-	errSpans []span   // the parts of errs
-	text     []byte   // the text of the value at work
-	buf      []byte   // what is made of it
-	filled   []byte   // the text of a template
-	elements []span   // of the list at work, in the document
+	lists    jsonscan.Lists
+	holds    []bool // of each When block, whether its condition holds
+	cases    []int  // of each lookup, the case, -1, or undecided
+	written  []span // of each gathered field, where its value stands in the document
+	errs     []byte // what did not fit, as error.message says it
+	errSpans []span // the parts of errs
+	text     []byte // the text of the value at work
+	buf      []byte // what is made of it
+	filled   []byte // the text of a template
+	elements []span // of the list at work, in the document
 	once     distinct
 	naming   naming
 	agent    parsedAgent
@@ -97,7 +98,7 @@ func (st *state) begin(record []byte, meta Meta) {
 // scan reads all paths, and tells whether the record is valid JSON. What is not
 // may look different to another plan, so then the key is read with its own.
 func (st *state) scan(record []byte) (valid bool) {
-	if st.m.plan.Scan(record, st.out) {
+	if st.m.plan.ScanLists(record, st.out, &st.lists) {
 		return true
 	}
 	st.m.keys.Scan(record, st.out[:st.m.keySpans])

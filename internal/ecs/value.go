@@ -66,11 +66,37 @@ type expr struct {
 	lenient   bool
 }
 
-// source is a path: where the plan finds it, and for a path with [] the way on.
+// source is a path: where the plan finds it. One with [] is a list of the plan,
+// and span is the array of its first [].
 type source struct {
 	span int
 	many bool
-	rest jsonscan.Path
+	list int
+	rest jsonscan.Path // from that array on
+}
+
+// each yields all values that a path with [] reaches, in order, until yield
+// returns false.
+func (st *state) each(src *source, yield func(raw []byte) bool) {
+	reached, ok := st.lists.Reached(src.list)
+	if !ok {
+		src.rest.Each(st.out[src.span], yield)
+		return
+	}
+	for _, at := range reached {
+		if !yield(st.record[at.From:at.To:at.To]) {
+			return
+		}
+	}
+}
+
+// first is the first value that a path with [] reaches; if all are none, the last.
+func (st *state) first(src *source) (raw []byte) {
+	st.each(src, func(value []byte) bool {
+		raw = value
+		return st.none(value)
+	})
+	return raw
 }
 
 // part is a piece of a text with paths in it.
@@ -104,7 +130,7 @@ func (st *state) expr(dst []byte, e *expr) ([]byte, bool) {
 		case e.list:
 			dst, ok = st.list(dst, e, src, raw)
 		case src.many:
-			src.rest.Each(raw, func(raw []byte) bool {
+			st.each(src, func(raw []byte) bool {
 				dst, ok = st.scalar(dst, e, raw)
 				return !ok
 			})
@@ -121,19 +147,15 @@ func (st *state) expr(dst []byte, e *expr) ([]byte, bool) {
 // fill puts the values of paths into a text.
 func (st *state) fill(e *expr) ([]byte, bool) {
 	st.filled = st.filled[:0]
-	for _, p := range e.template {
+	for i := range e.template {
+		p := &e.template[i]
 		st.filled = append(st.filled, p.literal...)
 		if p.literal != "" {
 			continue
 		}
 		raw := st.out[p.source.span]
 		if p.source.many {
-			first := raw
-			raw = nil
-			p.source.rest.Each(first, func(value []byte) bool {
-				raw = value
-				return st.none(raw)
-			})
+			raw = st.first(&p.source)
 		}
 		text := st.textOf(raw)
 		if len(text) == 0 {
@@ -246,7 +268,7 @@ func (st *state) list(dst []byte, e *expr, src *source, raw []byte) ([]byte, boo
 	}
 	switch {
 	case src.many && e.kind != kindJSON:
-		src.rest.Each(raw, func(raw []byte) bool {
+		st.each(src, func(raw []byte) bool {
 			if raw[0] == '[' {
 				jsonscan.Elements(raw, add)
 			} else {
@@ -255,7 +277,7 @@ func (st *state) list(dst []byte, e *expr, src *source, raw []byte) ([]byte, boo
 			return true
 		})
 	case src.many:
-		src.rest.Each(raw, add)
+		st.each(src, add)
 	case raw[0] == '[':
 		jsonscan.Elements(raw, add)
 	case !isEmpty(raw):

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // deepest is how deep encoding/json follows values.
@@ -23,6 +25,8 @@ func FuzzScan(f *testing.F) {
 		{`[[1,"\ud83d\ude00\u0000"],2e9]`, "[0][1]"},
 		{`{"":{"\u0061":"\ud800"},"":{"a":"\\"}}`, `"".a`},
 		{"{\"a\":\"\xff\"}", "a"},
+		{`{"a":[{"n":"x","v":{"b":[1,2]}},{"n":7,"v":[8,{"n":"x"}],"n":"x"},[{"v":1}]]}`, "a[].n"},
+		{`{"a":[{"v":1},{"v":1,"v":2}]}`, "a[].v"},
 		{`{"a":`, "."},
 		{`{"a":[1,2],"a":{"b":[3]},"a":null}`, "a[]"},
 		{`[1,-2.5e3,"x\"y",true,null,{}]`, "[]"}, {`[1,]`, "[]"}, {`[0,]0`, "[]"}, {`{,}`, "."}, {`{"a"}`, "a"}, {`{"a":}`, "a"}, {`[}`, "."}, {`1 2`, "."}, {` "\u00zz" `, "."},
@@ -31,7 +35,9 @@ func FuzzScan(f *testing.F) {
 	} {
 		f.Add([]byte(seed.src), seed.path)
 	}
-	fixed := []string{"a", "a.b", "a[].b", "a[][n=x].v", "a[0]", "a[n=x].v", `""`, "id", "user.name"}
+	var lists Lists // used again, as a mapper does
+	fixed := []string{"a[][].v", "a[0][]", "[][n=7].v", "a[].v.b[]", "a[n=x].v[]", "a[][n=x].v[][n=x]", "a[]",
+		"a", "a.b", "a[].b", "a[][n=x].v", "a[0]", "a[n=x].v", `""`, "id", "user.name"}
 	f.Fuzz(func(t *testing.T, src []byte, extra string) {
 		var paths []Path
 		for _, s := range append([]string{extra}, fixed...) {
@@ -69,6 +75,30 @@ func FuzzScan(f *testing.F) {
 			}
 			if valid && !slices.EqualFunc(elements, want, bytes.Equal) {
 				t.Fatalf("%s: elements %q of %s, want %q", paths[i], elements, out[i], want)
+			}
+		}
+		whole := CompileLists(paths, paths)
+		again := make([][]byte, len(paths))
+		if ok := whole.ScanLists(src, again, &lists); ok != valid || !reflect.DeepEqual(again, out) {
+			t.Fatalf("ScanLists finds %q, valid %t; Scan %q, valid %t", again, ok, out, valid)
+		}
+		if whole.Scan(src, again); !reflect.DeepEqual(again, out) {
+			t.Fatalf("a plan with lists finds %q, without %q", again, out)
+		}
+		twice := !valid || json.Valid(src) && !jsontext.Value(src).IsValid(jsontext.AllowInvalidUTF8(true))
+		for i, p := range paths {
+			reached, ok := lists.Reached(i)
+			if !ok && !twice && len(src) < maxListed/len(paths) {
+				t.Fatalf("%s: what it reaches in %q was not noted", p, src)
+			}
+			var want [][]byte
+			p.Each(src, func(raw []byte) bool {
+				want = append(want, raw)
+				return true
+			})
+			same := func(s Span, raw []byte) bool { return bytes.Equal(src[s.From:s.To], raw) }
+			if ok && valid && !slices.EqualFunc(reached, want, same) {
+				t.Fatalf("%s: reaches %v in %q, want %q", p, reached, src, want)
 			}
 		}
 		for i, p := range paths {

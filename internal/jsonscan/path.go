@@ -311,8 +311,10 @@ func (st *step) place(raw []byte) (from, end int) {
 
 // matches tells whether the element is an object in which the step's key has
 // the step's value: as text, or, of a number or boolean, as it is written.
-func (st *step) matches(element []byte) bool {
-	raw := find(element, st.key)
+func (st *step) matches(element []byte) bool { return st.fits(find(element, st.key)) }
+
+// fits is matches of the member with the step's key; nil: there is none.
+func (st *step) fits(raw []byte) bool {
 	if raw == nil || raw[0] == '{' || raw[0] == '[' {
 		return false
 	}

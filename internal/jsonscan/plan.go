@@ -1,27 +1,36 @@
 package jsonscan
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Plan reads several paths in one pass. It is safe for concurrent use.
 type Plan struct {
 	root  *node
 	ends  []*node // of each path
+	lists int
 	nodes int
 }
 
 // node is a place in the record that a path goes through or ends at. The nodes
 // form a tree, one level a step.
 type node struct {
-	id       int     // for state.seen
-	outs     []int   // paths that end here
-	members  []child // by hash of the name
-	mask     uint32  // len(members)-1
-	elements []*node // children reached by an index or a match
-	steps    []step  // the steps that lead to them
-	below    []int   // paths that end at this node or under it
-	under    [2]int  // ids of the nodes under this one: from, up to
-	named    bool    // has members
-	list     []child // the members in order, while compiling
+	id       int       // for state.seen
+	outs     []int     // paths that end here
+	lists    []int     // lists that end here
+	members  []child   // by hash of the name
+	mask     uint32    // len(members)-1
+	every    *node     // child that is each element in turn, for lists
+	elements []element // other children that are elements; those told by the same name in a row
+	below    []int     // paths that end at this node or under it
+	under    [2]int    // ids of the nodes under this one: from, up to
+	named    bool      // has members
+	listed   bool      // lists go through this node or end at it
+	turns    bool      // is one element after the other, for lists
+	picks    bool      // has children that are one element
+	walks    bool      // has children that are one element after the other
+	list     []child   // the members in order, while compiling
 }
 
 type child struct {
@@ -29,10 +38,20 @@ type child struct {
 	node *node // nil: none
 }
 
+// element is a child reached by [index], [key=value] or [][key=value].
+type element struct {
+	step
+	node *node
+}
+
 // Compile makes a plan of paths. Of a path with [] the plan reads the array
 // that the first [] stands for.
-func Compile(paths ...Path) *Plan {
-	p := &Plan{root: &node{}, ends: make([]*node, len(paths))}
+func Compile(paths ...Path) *Plan { return CompileLists(paths, nil) }
+
+// CompileLists makes a plan of paths, as Compile does, that also follows lists,
+// which are paths with [], to all of the values that they reach.
+func CompileLists(paths, lists []Path) *Plan {
+	p := &Plan{root: &node{}, ends: make([]*node, len(paths)), lists: len(lists)}
 	for i, path := range paths {
 		n := p.root
 		n.below = append(n.below, i)
@@ -46,12 +65,30 @@ func Compile(paths ...Path) *Plan {
 		n.outs = append(n.outs, i)
 		p.ends[i] = n
 	}
+	for i, path := range lists {
+		n := p.root
+		n.listed = true
+		for k, st := range path.steps {
+			if st.kind == stepEvery && k+1 < len(path.steps) && path.steps[k+1].kind == stepKeep {
+				continue // the two are one step of the plan
+			}
+			n = n.step(st)
+			n.listed = true
+		}
+		n.lists = append(n.lists, i)
+	}
 	p.root.finish(&p.nodes)
 	return p
 }
 
 // step returns the child that a step leads to, making it if need be.
 func (n *node) step(st step) *node {
+	if st.kind == stepEvery {
+		if n.every == nil {
+			n.every = &node{turns: true}
+		}
+		return n.every
+	}
 	if st.kind == stepKey {
 		for _, c := range n.list {
 			if c.key == st.key {
@@ -62,12 +99,14 @@ func (n *node) step(st step) *node {
 		n.list = append(n.list, c)
 		return c.node
 	}
-	if i := slices.Index(n.steps, st); i >= 0 {
-		return n.elements[i]
+	for _, e := range n.elements {
+		if e.step == st {
+			return e.node
+		}
 	}
-	n.steps = append(n.steps, st)
-	n.elements = append(n.elements, &node{})
-	return n.elements[len(n.elements)-1]
+	e := element{st, &node{turns: st.kind == stepKeep}}
+	n.elements = append(n.elements, e)
+	return e.node
 }
 
 // finish numbers the nodes and builds the tables of names.
@@ -90,8 +129,15 @@ func (n *node) finish(next *int) {
 		}
 		n.members[at] = c
 	}
+	if n.every != nil {
+		n.every.finish(next)
+		n.walks = true
+	}
+	slices.SortStableFunc(n.elements, func(a, b element) int { return cmp.Compare(a.key, b.key) })
 	for _, e := range n.elements {
-		e.finish(next)
+		e.node.finish(next)
+		n.walks = n.walks || e.node.turns
+		n.picks = n.picks || !e.node.turns
 	}
 	n.under[1] = *next
 }
@@ -118,6 +164,7 @@ func (n *node) member(key []byte) *node {
 type state struct {
 	src      []byte
 	out      [][]byte
+	lists    *Lists    // nil: what lists reach is not asked for
 	lenient  bool      // looks at brackets and quotes only
 	bad      bool      // something is not as it should be
 	list     *node     // whose elements are wanted
@@ -154,16 +201,22 @@ func (p *Plan) Elements(src []byte, out [][]byte, i int, each *Plan) (elements, 
 }
 
 func (p *Plan) scan(s *state) bool {
+	if s.lists != nil {
+		s.lists.reset(p.lists)
+	}
 	s.out = s.out[:len(p.ends)]
 	clear(s.out)
 	start := skipSpace(s.src, 0)
 	if start == len(s.src) {
-		return false
+		return false // and the lists are empty
 	}
 	if i := s.start(p, start); !s.bad && skipSpace(s.src, i) == len(s.src) {
 		return true
 	}
 	clear(s.out)
+	if s.lists != nil {
+		s.lists.unsure = true
+	}
 	again := state{src: s.src, out: s.out, lenient: true}
 	again.start(p, start)
 	return false
@@ -171,7 +224,11 @@ func (p *Plan) scan(s *state) bool {
 
 // start reads the value at i by a plan and returns the index after it.
 func (s *state) start(p *Plan, i int) int {
-	if p.nodes > 64*len(s.seen) {
+	switch {
+	case p.nodes <= 64*len(s.seen):
+	case s.lists != nil:
+		s.more = s.lists.met(p.nodes)
+	default:
 		s.more = make([]uint64, (p.nodes+63)/64)
 	}
 	return s.value(p.root, i)
@@ -198,13 +255,18 @@ func (s *state) value(n *node, i int) int {
 	switch c := s.src[i]; {
 	case c == '{' && n.named:
 		i = s.object(n, i+1)
-	case c == '[' && (len(n.elements) > 0 || n == s.list):
+	case c == '[' && (n.picks || n.walks && s.lists != nil || n == s.list):
 		i = s.array(n, i+1)
 	default:
 		i = s.skip(i)
 	}
 	for _, o := range n.outs {
 		s.out[o] = s.src[start:i:i]
+	}
+	if n.lists != nil && s.lists != nil {
+		for _, l := range n.lists {
+			s.lists.add(l, Span{start, i})
+		}
 	}
 	return i
 }
@@ -236,17 +298,26 @@ func (s *state) name(i int) (end int, escaped bool) {
 	return end, escaped
 }
 
-// forget drops what an earlier member of the same name gave.
+// forget makes ready for a node to be read once more: the next element, or a
+// member of the same name as an earlier one, of which it drops what that gave.
 func (s *state) forget(n *node) {
 	for _, o := range n.below {
 		s.out[o] = nil
 	}
-	for id := n.under[0]; id < n.under[1]; id++ {
-		if s.more != nil {
-			s.more[id/64] &^= 1 << (id & 63)
-		} else {
-			s.seen[id/64&7] &^= 1 << (id & 63)
+	if n.listed && !n.turns && s.lists != nil {
+		s.lists.unsure = true
+	}
+	for id := n.under[0]; id < n.under[1]; {
+		bits := ^uint64(0) << (id & 63)
+		if word := id | 63; word >= n.under[1] {
+			bits &= 1<<(n.under[1]&63) - 1
 		}
+		if s.more != nil {
+			s.more[id/64] &^= bits
+		} else {
+			s.seen[id/64&7] &^= bits
+		}
+		id = id | 63 + 1
 	}
 }
 
@@ -297,19 +368,34 @@ func (s *state) array(n *node, i int) int {
 			return -i
 		}
 		end := 0
-		if n == s.list && s.each != nil {
+		switch {
+		case n == s.list && s.each != nil:
 			end = s.element(i)
-		} else {
+		case n.every != nil && s.lists != nil:
+			end = s.value(n.every, i)
+		default:
 			end = s.skip(i)
 		}
 		if n == s.list {
 			s.elements = append(s.elements, src[i:end:end])
 		}
-		for k := range n.steps {
-			st, e := &n.steps[k], n.elements[k]
-			if st.kind == stepIndex && st.index == index ||
-				st.kind == stepMatch && !s.met(e.id) && st.matches(src[i:end]) {
-				s.value(e, i)
+		var by *element // the last that was told by a member
+		var told []byte // that member
+		for k := range n.elements {
+			e := &n.elements[k]
+			switch {
+			case e.kind == stepIndex:
+				if e.index == index {
+					s.value(e.node, i)
+				}
+				continue
+			case e.kind == stepMatch && s.met(e.node.id), e.kind == stepKeep && s.lists == nil:
+				continue
+			case by == nil || by.key != e.key:
+				by, told = e, find(src[i:end:end], e.key)
+			}
+			if e.fits(told) {
+				s.value(e.node, i)
 			}
 		}
 		i = end

@@ -2,7 +2,7 @@
 // decoding: it finds where values stand and hands out their raw spans, which
 // alias the input.
 //
-// Plan.Scan and Valid check the syntax of all that they are given. The others
+// The scans of a Plan and Valid check the syntax of all that they are given. The others
 // take it to be valid, as everything is that Scan found in valid JSON. On
 // anything else they neither panic nor loop, and every span they hand out lies
 // within the input, but which spans is unspecified.
