@@ -428,13 +428,18 @@ func (f *Feed) Trying(attempt int, wait time.Duration, err error) {
 
 // plan begins a round of the live lane.
 func (f *Feed) plan(ctx context.Context) error {
-	p := f.Position()
-	if found := f.slipping(&p, f.now()); found.state != "" {
+	p, now := f.Position(), f.now()
+	if found := f.slipping(&p, now); found.state != "" {
 		f.log.Warn("feed is not well", "state", found.state, "reason", found.reason)
 		f.setState(found.state, found.reason)
 	}
 	f.beginRun(p.Counts)
-	return f.live.plan(ctx)
+	if err := f.live.plan(ctx); err != nil {
+		return err
+	}
+	p = f.Position()
+	f.lagged = f.toMakeUp(&p, now)
+	return nil
 }
 
 // beginRun notes the beginning of a round of the main lane.

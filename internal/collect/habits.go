@@ -145,17 +145,13 @@ func (f *Feed) judge(h *Habits, r *round, p *Position, now time.Time) fault {
 
 // slipping names a feed that falls behind, when a round of it begins.
 func (f *Feed) slipping(p *Position, now time.Time) fault {
-	lag := now.Sub(p.Watermark)
-	f.lagged = lag
 	if p.Watermark.Equal(p.Floor) {
 		return fault{} // its first round
-	}
-	if lag < f.leastLag() {
-		f.lagged = 0
 	}
 	if found := f.forgetting(p, now); found.state != "" {
 		return found
 	}
+	lag := now.Sub(p.Watermark)
 	if r := f.opts.Source.Window.Retention.Std(); r > 0 && lag > time.Duration(retentionShare*float64(r)) {
 		return fault{StateLossy, fmt.Sprintf("it lags by %s, and the product keeps records for %s: what is older is lost soon",
 			lag.Round(time.Minute), r)}
@@ -165,6 +161,16 @@ func (f *Feed) slipping(p *Position, now time.Time) fault {
 		f.lags = f.lags[1:]
 	}
 	return f.behind(lag)
+}
+
+// toMakeUp is the lag that a round makes up for which begins now: the first, or
+// one that begins late; 0 for any other.
+func (f *Feed) toMakeUp(p *Position, now time.Time) time.Duration {
+	lag := now.Sub(p.Watermark)
+	if lag < f.leastLag() && !p.Watermark.Equal(p.Floor) {
+		return 0
+	}
+	return lag
 }
 
 // leastLag is a lag that is no longer the wait for the next round.

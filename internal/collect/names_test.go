@@ -139,8 +139,12 @@ func TestFaultsWithNames(t *testing.T) {
 			live(t, w, 6*time.Minute)
 		}, StateBehind},
 		"a first round that takes longer than the time it reads": {func(o *Options) { o.PageSize = 1 }, func(t *testing.T, w *world) {
+			began := time.Now()
 			w.api.fault = func(fetch.Request, *fetch.Page) error {
 				w.api.mu.Unlock()
+				if s := w.feed.Status(); s.State == StateBehind && time.Since(began) < 50*time.Minute {
+					t.Errorf("behind after %s: %s", time.Since(began), s.Reason)
+				}
 				time.Sleep(5 * time.Minute)
 				w.api.mu.Lock()
 				return nil
