@@ -53,6 +53,7 @@ type Client struct {
 	scrub    scrubber
 	sessions sessions
 	skew     atomic.Int64 // by how much the server's clock is before this one's, as far as a refused assertion has shown
+	refused  bool         // the credential was, at the last sign-in; of the one sign-in that is under way
 	unstored *unstored    // nil: none; of the one sign-in that is under way
 	plans    sync.Map     // *catalog.Source → *plan
 	bodies   sync.Pool    // *[]byte, of answers

@@ -20,10 +20,19 @@ import (
 // is put down to it. The Date of an answer is of whole seconds.
 const mostSkew = 2 * time.Second
 
+// A first 401 or 403 is not believed at once: what stands before a server of
+// tokens gives such answers by mistake, and in a failover so does the server. It
+// is asked once more, after a wait between these two. Where it was refused then
+// too, each sign-in asks once until one succeeds, as accounts may be locked.
+const (
+	leastDoubt = time.Second
+	mostDoubt  = 2 * time.Second
+)
+
 // grant gets an access token by an OAuth 2 grant (RFC 6749, section 4). A
 // refresh token that comes with it is kept before anyone sees the access token.
 func (c *Client) grant(ctx context.Context, auth *catalog.Auth) (*oauth2.Token, *Error) {
-	n := c.names(nil)
+	n, caller := c.names(nil), ctx
 	n.own = map[string]any{}
 	var refresh *rotating
 	if auth.Rotates != "" {
@@ -38,9 +47,18 @@ func (c *Client) grant(ctx context.Context, auth *catalog.Auth) (*oauth2.Token, 
 		defer cancel()
 	}
 	token, e := c.post(ctx, n, auth)
-	if e != nil && e.Class == Auth && auth.JWT != nil && c.setClock(e.date) {
+	switch {
+	case e == nil || e.Class != Auth:
+	case auth.JWT != nil && c.setClock(e.date):
 		token, e = c.post(ctx, n, auth)
+	case !c.refused && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden):
+		wait := jitter(leastDoubt, mostDoubt)
+		c.warn(caller, c.fail(&e.Error), nil, 1, wait, true)
+		if sleep(caller, wait) == nil {
+			token, e = c.post(ctx, n, auth)
+		}
 	}
+	c.refused = e != nil && (e.Class == Auth || c.refused)
 	switch {
 	case e != nil && e.Class == Auth && refresh != nil && refresh.strange:
 		e.Advice = join("; ", e.Advice, "a refresh token that replaced the configured one was kept, but under another "+

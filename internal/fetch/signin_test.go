@@ -198,8 +198,8 @@ func TestSignInClasses(t *testing.T) {
 		{"invalid client", func() *http.Response {
 			return respond(400, `{"error":"invalid_client","error_description":"no such client"}`)
 		}, Auth, 1, "wiz-prod sign-in: HTTP 400: invalid_client: no such client"},
-		{"401", func() *http.Response { return respond(401, `{"message":"Unauthorized"}`) }, Auth, 1, "HTTP 401: Unauthorized"},
-		{"403", func() *http.Response { return respond(403, `{"error":"access_denied"}`) }, Auth, 1, "client_id and client_secret of connection wiz-prod, sent to https://auth.test/oauth/token"},
+		{"401", func() *http.Response { return respond(401, `{"message":"Unauthorized"}`) }, Auth, 2, "HTTP 401: Unauthorized"},
+		{"403", func() *http.Response { return respond(403, `{"error":"access_denied"}`) }, Auth, 2, "client_id and client_secret of connection wiz-prod, sent to https://auth.test/oauth/token"},
 		{"404", func() *http.Response { return respond(404, "<html>") }, Auth, 1, "HTTP 404"},
 		{"error in 200", func() *http.Response { return respond(200, `{"error":"unauthorized_client"}`) }, Auth, 1, "unauthorized_client"},
 	} {
