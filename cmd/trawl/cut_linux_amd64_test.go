@@ -142,6 +142,8 @@ func everyCut(t *testing.T, stride int, cut func(t *testing.T, n int) int) {
 		stride = 1
 	case testing.Short():
 		stride *= 8
+	case underRace:
+		stride *= 4
 	}
 	most := cut(t, 0)
 	if most < 40 {

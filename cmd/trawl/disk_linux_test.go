@@ -58,7 +58,7 @@ func TestDiskFull(t *testing.T) {
 
 	s.fill("small/filler", 0)
 	add()
-	running.wantEnd(1, 2*time.Minute)
+	running.wantEnd(1, longest)
 	if said := running.said.String(); !strings.Contains(said, "no space left on device; nothing is lost: make room there and start again") {
 		t.Error("it does not say why it ended")
 	}

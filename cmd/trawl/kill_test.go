@@ -22,6 +22,7 @@ import (
 const beTrawl = "TRAWL_TEST_BE_TRAWL"
 
 func init() {
+	lockPatience = longest
 	if os.Getenv(beTrawl) != "" {
 		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
@@ -104,23 +105,21 @@ func TestKill(t *testing.T) {
 	wantEverything(t, tenants, dir)
 }
 
-// TestTerminate asks a running process to stop: it does so within ten seconds,
-// with status 0, and has lost nothing.
+// TestTerminate asks a running process to stop: it does so, with status 0, and
+// has lost nothing.
 func TestTerminate(t *testing.T) {
 	t.Parallel()
 	tenants, dir := startTenants(t, 7, saassim.Faults{saassim.Slow: {Rate: 1, Delay: 100 * time.Millisecond}})
 	running := trawl(t, dir, "run")
 	waitForFile(t, filepath.Join(dir, "events.ndjson"))
-	asked := time.Now()
 	if err := running.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	hangs := time.AfterFunc(stopLimit, func() { _ = running.Process.Kill() })
 	if err := running.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
-	if d := time.Since(asked); d > stopLimit {
-		t.Errorf("it took %s to stop", d)
-	}
+	hangs.Stop()
 	wantEverything(t, tenants, dir)
 }
 
@@ -189,20 +188,10 @@ func trawl(t *testing.T, dir string, args ...string) *exec.Cmd {
 // waitForFile waits until a file has something in it.
 func waitForFile(t *testing.T, path string) {
 	t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	limit := time.NewTimer(2 * time.Minute)
-	defer limit.Stop()
-	for {
-		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-limit.C:
-			t.Fatalf("nothing was written to %s", path)
-		}
-	}
+	until(t, "something is written to "+path, func() bool {
+		info, err := os.Stat(path)
+		return err == nil && info.Size() > 0
+	})
 }
 
 // truthful is a tenant that tells what it has.

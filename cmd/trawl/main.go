@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -392,11 +393,14 @@ func terminal(stream any) int {
 	return width
 }
 
+// builtInCatalogue is the embedded one, read when it is first needed.
+var builtInCatalogue = sync.OnceValues(func() (*catalog.Catalogue, error) { return catalog.Load(catalogfiles.FS) })
+
 // loadCatalogue reads the embedded catalogue and, over it, the folder dir
 // unless that is empty.
 func loadCatalogue(dir string) (*catalog.Catalogue, error) {
 	if dir == "" {
-		return catalog.Load(catalogfiles.FS)
+		return builtInCatalogue()
 	}
 	return catalog.Load(catalogfiles.FS, catalog.Dir(dir))
 }

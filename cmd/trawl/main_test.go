@@ -18,11 +18,16 @@ var update = flag.Bool("update", false, "rewrite what scripts compare with")
 // TestMain lets scripts call the program, and a simulated tenant.
 func TestMain(m *testing.M) {
 	_ = flag.Set("test.parallel", "8") // they wait more than they compute
+	_ = os.Setenv(raceOptions, withoutRest)
 	testscript.Main(m, map[string]func(){
 		"trawl":   func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"saassim": command.Main,
 	})
 }
+
+// raceOptions is a variable that the race detector reads: processes are to end
+// at once, where they would rest for a second, as there are hundreds of them.
+const raceOptions, withoutRest = "GORACE", "atexit_sleep_ms=0"
 
 // TestScripts runs testdata/script/*.txtar: each is a session at the prompt,
 // with the files it needs and what it has to show.
@@ -35,6 +40,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/home")
 			e.Setenv("NO_COLOR", "")
+			e.Setenv(raceOptions, withoutRest)
 			return nil
 		},
 	})

@@ -14,11 +14,11 @@ import (
 )
 
 // Another process has data_dir for a moment when it looks at what is stored,
-// and while it starts or ends.
-const (
-	lockPatience = 5 * time.Second
-	lockRetry    = 50 * time.Millisecond
-)
+// and while it starts or ends. Tests wait longer, for a machine on which a
+// moment is long.
+var lockPatience = 5 * time.Second
+
+const lockRetry = 50 * time.Millisecond
 
 // takeOver opens the engine for work, and takes commands for it until closing is
 // called. It is refused at once while a running Trawl has data_dir, and waits a

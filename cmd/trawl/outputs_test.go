@@ -4,7 +4,6 @@ import (
 	gobytes "bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -89,20 +88,15 @@ func TestOutputIsDead(t *testing.T) {
 // back everything is delivered, once.
 func TestLogIsFull(t *testing.T) {
 	t.Parallel()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
 	s := newScenario(t, setup{
-		top:     "listen: " + address + "\nlog: {max_bytes: 1MiB, max_age: 1s}",
+		top:     "listen: " + anyPort + "\nlog: {max_bytes: 1MiB, max_age: 1s}",
 		sources: "{audit: {start: 25h, interval: 200ms, overlap: 100ms, revisit: [], page_size: 500}}",
 		outputs: "{archive: {type: file, path: there/events.ndjson}}",
 	})
 	s.tenant.AddAudit(saassim.Batch{N: 9000, From: s.now().Add(-24 * time.Hour), To: s.now().Add(-time.Hour)})
+	mend := s.inTheWay("there")
+	p := s.start(nil, "run")
+	address := p.address()
 	get := func(path string) string {
 		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + address + path)
 		if err != nil {
@@ -112,8 +106,6 @@ func TestLogIsFull(t *testing.T) {
 		body, err := io.ReadAll(resp.Body)
 		return fmt.Sprintf("%d %s %v", resp.StatusCode, body, err)
 	}
-	mend := s.inTheWay("there")
-	p := s.start(nil, "run")
 	s.says("wiz-prod/audit full", "wiz-prod/audit: the log is full: an output is behind", "archive retrying 0")
 	for path, wants := range map[string][]string{
 		"/healthz": {"503 ", `"name":"wiz-prod/audit","state":"full","reason":"the log is full:`, `"name":"archive","state":"retrying","reason":"open output archive:`, `"pending_pages":`},

@@ -87,6 +87,21 @@ func startTrawl(t *testing.T, stdout io.Writer, args ...string) *process {
 	return p
 }
 
+// anyPort is an address to listen on that no other test has. Which port it is
+// is known once something listens there.
+const anyPort = "127.0.0.1:0"
+
+// address is where the process listens, once it does.
+func (p *process) address() (address string) {
+	p.t.Helper()
+	until(p.t, "it says where it listens", func() bool {
+		_, after, found := strings.Cut(p.said.String(), "msg=monitoring address=http://")
+		address, _, _ = strings.Cut(after, "\n")
+		return found && strings.HasSuffix(after, "\n") || isClosed(p.ended)
+	})
+	return address
+}
+
 func (p *process) signal(sig os.Signal) {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil {
@@ -114,7 +129,7 @@ func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
-	limit := time.NewTimer(2 * time.Minute)
+	limit := time.NewTimer(longest)
 	defer limit.Stop()
 	for !is() {
 		select {
@@ -128,14 +143,19 @@ func until(t *testing.T, what string, is func() bool) {
 // asked reports whether the tenant was asked for records.
 func (s *scenario) asked() bool { return s.requests()["auditLogEntries"] > 0 }
 
-// stopLimit is when stopping counts as hanging. Ten seconds are promised; a
-// machine that is busy with other tests takes longer.
-const stopLimit = 30 * time.Second
+// longest is what a test waits for anything: when it counts as hanging, on any
+// machine.
+const longest = 5 * time.Minute
+
+// stopLimit is when stopping counts as hanging. Ten seconds are promised, which
+// the tests of the engine look at; a machine that is busy takes longer. What
+// hangs in tests of stopping hangs longer than this.
+const stopLimit = 2 * time.Minute
 
 func TestStopOnce(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t, setup{})
-	s.faults("slow:100ms")
+	s.faults("slow:1s") // so that the signal comes before the end
 	s.tenant.AddAudit(saassim.Batch{N: 3000})
 	p := s.start(nil, "run", "--once", "--quiet")
 	until(t, "a request", s.asked)
@@ -155,7 +175,7 @@ func TestStopWhileTheAPIHangs(t *testing.T) {
 	for name, again := range map[string]bool{"one signal": false, "two": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, setup{})
+			s := newScenario(t, setup{connection: "http: {timeout: 1h}"})
 			s.faults("hang")
 			s.tenant.AddAudit(saassim.Batch{N: 30})
 			p := s.start(nil, "run")
@@ -168,7 +188,7 @@ func TestStopWhileTheAPIHangs(t *testing.T) {
 				until(t, "it is still there, or not any more", func() bool {
 					return p.cmd.Process.Signal(os.Interrupt) != nil || isClosed(p.ended)
 				})
-				p.wantEnd(1, 2*time.Second)
+				p.wantEnd(1, stopLimit)
 			} else {
 				p.wantEnd(0, stopLimit)
 			}
@@ -246,6 +266,7 @@ func TestListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer taken.Close()
 	address := taken.Addr().String()
 	s := newScenario(t, setup{top: "listen: " + address})
 	s.tenant.AddAudit(saassim.Batch{N: 50})
@@ -254,10 +275,9 @@ func TestListen(t *testing.T) {
 		t.Errorf("run = %d:\n%s", status, said)
 	}
 	s.once(0) // which needs no address
-	if err := taken.Close(); err != nil {
-		t.Fatal(err)
-	}
+	s.replace("trawl.yaml", address, anyPort)
 	p := s.start(nil, "run")
+	address = p.address()
 	get := func(path string) (int, string) {
 		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + address + path)
 		if err != nil {
@@ -281,7 +301,7 @@ func TestListen(t *testing.T) {
 	}
 	p.signal(syscall.SIGTERM)
 	p.wantEnd(0, stopLimit)
-	if code, body := get("/readyz"); code != 0 || !strings.Contains(body, "refused") {
+	if code, body := get("/readyz"); code == 200 && body == "ready\n" {
 		t.Errorf("after the end: %d %s", code, body)
 	}
 }

@@ -48,7 +48,7 @@ func (c *call) signIn() {
 		c.GrantToken(map[string]any{
 			"access_token": c.w.issueToken(time.Now()),
 			"token_type":   "Bearer",
-			"expires_in":   int(o.TokenLifetime / time.Second),
+			"expires_in":   int(o.TokenSays / time.Second),
 		})
 	}
 }

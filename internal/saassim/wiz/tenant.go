@@ -78,6 +78,7 @@ type Options struct {
 	TokenHeaders                     map[string]string // headers that a token request must have
 	TokenParams                      map[string]string // form values that a token request must have besides the usual ones
 	TokenLifetime                    time.Duration     // 0: 24 hours
+	TokenSays                        time.Duration     // what the answer to a sign-in says of it. 0: TokenLifetime
 	Scopes                           []string          // of the service account. nil: those of all records
 	DataCentre                       string            // the token's dc claim. "": us1
 
@@ -210,6 +211,7 @@ func (o Options) withDefaults() Options {
 	o.MaxVulnerabilityPage = cmp.Or(o.MaxVulnerabilityPage, 5000)
 	o.FindingCap = cmp.Or(o.FindingCap, 10_000)
 	o.TokenLifetime = cmp.Or(o.TokenLifetime, 24*time.Hour)
+	o.TokenSays = cmp.Or(o.TokenSays, o.TokenLifetime)
 	o.Retention = cmp.Or(o.Retention, 180*24*time.Hour)
 	o.ReportTime = cmp.Or(o.ReportTime, 2*time.Second)
 	o.ReportLifetime = cmp.Or(o.ReportLifetime, 7*24*time.Hour)
