@@ -200,11 +200,7 @@ func TestControlWithCommandUnderWay(t *testing.T) {
 	ctx = t.Context()
 	go ask()
 	<-began
-	asked := time.Now()
-	stop()
-	if d := time.Since(asked); d > 5*time.Second {
-		t.Errorf("it took %s to stop", d)
-	}
+	stop() // would never return if it waited
 	if err := <-failed; err == nil || !strings.Contains(err.Error(), "it ended before it answered") {
 		t.Errorf("the change: %v", err)
 	}

@@ -34,13 +34,14 @@ func TestRefusedCredential(t *testing.T) {
 	}
 	w.until(e, "three tries", func(s Status) bool { return s.Connections[0].Answers[fetch.Auth] >= 3 })
 	w.faults("")
-	w.until(e, "all delivered", func(s Status) bool { return s.Healthy() && s.Outputs[0].Documents == 330 })
+	s = w.until(e, "all delivered", func(s Status) bool { return s.Healthy() && s.Outputs[0].Documents == 330 })
 	if err := stop(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
 	w.wantAll("events.ndjson", 1)
-	if n := strings.Count(w.log.String(), "connection stopped: its credential was refused"); n < 2 || n > 20 {
-		t.Errorf("it was told %d times", n)
+	n, refused := strings.Count(w.log.String(), "connection stopped: its credential was refused"), s.Connections[0].Answers[fetch.Auth]
+	if n < 2 || n > int(refused) {
+		t.Errorf("of %d refusals it was told %d times", refused, n)
 	}
 }
 
@@ -142,20 +143,25 @@ func cluster(t *testing.T) (url string) {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(20 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		t.Fatal("no server")
 	}
 	return s.ClientURL()
 }
+
+// heldLease is one that its holder does not lose, however busy the machine.
+const heldLease = time.Minute
 
 // TestLease: of two engines on one log one collects, the other stands by and
 // takes over, and nothing enters the log twice.
 func TestLease(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, wiz.Options{})
-	w.timing.lease, w.timing.patience = 3*time.Second, time.Second
+	w.timing.lease, w.timing.patience = heldLease, time.Second
 	p := parts{top: "log: {url: '" + cluster(t) + "'}"}
-	first, second := w.open(p), w.open(p)
+	first := w.open(p)
+	w.timing.lease = 3 * time.Second // for which the others wait
+	second := w.open(p)
 	stop := w.start(first)
 	w.until(first, "all collected", func(s Status) bool { return s.Feeds[0].Counts.Records+s.Feeds[1].Counts.Records == 330 })
 	if err := second.Once(t.Context()); !errors.Is(err, pagelog.ErrHeld) || !strings.Contains(err.Error(), "another trawl collects it") {
@@ -201,13 +207,12 @@ func TestLease(t *testing.T) {
 func TestOnceWaitsForDeadHolder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, wiz.Options{})
-	w.timing.lease = 2 * time.Second
 	url := cluster(t)
 	dead, err := pagelog.Open(t.Context(), pagelog.Options{URL: url, Logger: w.options().Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dead.Lease(t.Context(), "connection/wiz-prod", w.timing.lease); err != nil {
+	if _, err := dead.Lease(t.Context(), "connection/wiz-prod", 2*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if err := dead.Close(); err != nil { // gives back nothing
@@ -223,12 +228,14 @@ func TestOnceWaitsForDeadHolder(t *testing.T) {
 func TestLostLease(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, wiz.Options{})
-	w.timing.lease = 600 * time.Millisecond
+	w.timing.lease = 6 * time.Second
 	e := w.open(parts{})
 	w.start(e)
 	w.until(e, "all collected", func(s Status) bool { return s.Outputs[0].Documents == 330 })
+	lost := func() int { return strings.Count(w.log.String(), "connection's lease was lost") }
+	before := lost() // none, unless the machine slept
 	steal(t, e)
-	w.until(e, "it noticed", func(Status) bool { return strings.Contains(w.log.String(), "connection's lease was lost") })
+	w.until(e, "it noticed", func(Status) bool { return lost() > before })
 	w.tenant.AddAudit(saassim.Batch{N: 10, From: time.Now().Add(-time.Minute)})
 	w.until(e, "it has the lease again", func(s Status) bool { return s.Outputs[0].Documents == 340 })
 	w.wantAll("events.ndjson", 1)

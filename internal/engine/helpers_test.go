@@ -150,7 +150,7 @@ func (w *world) until(e *Engine, what string, is func(Status) bool) Status {
 	w.t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
-	limit := time.NewTimer(2 * time.Minute)
+	limit := time.NewTimer(5 * time.Minute)
 	defer limit.Stop()
 	for {
 		s, err := e.Status(w.t.Context())

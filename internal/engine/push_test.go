@@ -17,7 +17,7 @@ import (
 func TestPushBesideAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, wiz.Options{})
-	w.timing.lease = 3 * time.Second
+	w.timing.lease = heldLease
 	p := parts{top: "log: {url: '" + cluster(t) + "'}", sources: "{audit: {start: 25h, interval: 100ms}, issues: {start: 25h}}"}
 	options := w.options()
 	options.Offline = true
@@ -30,7 +30,9 @@ func TestPushBesideAnother(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	first, second := w.open(p), w.open(p)
+	first := w.open(p)
+	w.timing.lease = 9 * time.Second // looks at it three times in that
+	second := w.open(p)
 	stop := w.start(first)
 	w.until(first, "all collected", func(s Status) bool { return s.Feeds[0].Counts.Records == 300 })
 	w.start(second)
@@ -59,7 +61,7 @@ func TestPushBesideAnother(t *testing.T) {
 func TestPushWhereNothingRuns(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, wiz.Options{})
-	w.timing.lease, w.timing.patience = 3*time.Second, time.Second
+	w.timing.lease, w.timing.patience = heldLease, time.Second
 	p := parts{top: "log: {url: '" + cluster(t) + "'}", sources: "{audit: {start: 25h}}"}
 	options := w.options()
 	options.Offline = true
@@ -67,6 +69,7 @@ func TestPushWhereNothingRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.timing.lease = 6 * time.Second // and a little more, for which Once waits
 	e := w.open(p)
 	if err := e.Once(t.Context()); err != nil {
 		t.Fatal(err)
@@ -92,6 +95,7 @@ func TestPushWhereNothingRuns(t *testing.T) {
 	if err := offline.Close(); err != nil {
 		t.Fatal(err)
 	}
+	w.timing.lease = heldLease
 	if err := w.open(p).Once(t.Context()); err != nil {
 		t.Errorf("Once after it: %v", err)
 	}

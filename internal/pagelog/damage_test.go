@@ -339,7 +339,7 @@ func TestDamageFoundLate(t *testing.T) {
 			r := openReader(t, l, "new")
 			var got []*Delivery
 			for {
-				ds, err := r.Next(t.Context(), 10, time.Second)
+				ds, err := r.Next(t.Context(), 10, time.Minute)
 				got = append(got, ds...)
 				if err != nil {
 					t.Log(err)

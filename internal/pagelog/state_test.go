@@ -155,20 +155,20 @@ func TestLease(t *testing.T) {
 	})
 }
 
-// TestLeaseRenewsItself holds a lease for several times its ttl. (On a server
+// TestLeaseRenewsItself holds a lease for longer than its ttl. (On a server
 // that does not sync: a slow disk would lose it, rightly.)
 func TestLeaseRenewsItself(t *testing.T) {
 	t.Parallel()
 	o := Options{URL: runServer(t).ClientURL(), Logger: quiet}
 	l, other := openWith(t, o), openWith(t, o)
-	const ttl = 900 * time.Millisecond
+	const ttl = 6 * time.Second // so that a machine that halts for a moment does not lose it, rightly
 	s, err := l.Lease(t.Context(), "x", ttl)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tick := time.NewTicker(ttl / 3)
 	defer tick.Stop()
-	for range 9 {
+	for range 5 {
 		select {
 		case <-s.Lost():
 			t.Fatal("lost")
@@ -185,7 +185,7 @@ func TestLeaseRenewsItself(t *testing.T) {
 func TestLeaseTakenOver(t *testing.T) {
 	t.Parallel()
 	l, ln, url := behindLine(t)
-	const ttl = time.Second
+	const ttl = 12 * time.Second // the holder's sixth of it is longer than this machine halts
 	s, err := l.Lease(t.Context(), "x", ttl)
 	if err != nil {
 		t.Fatal(err)
@@ -224,11 +224,12 @@ func TestLeaseTakenOver(t *testing.T) {
 func TestLeaseRenewalUnanswered(t *testing.T) {
 	t.Parallel()
 	l, ln, _ := behindLine(t)
-	l.limit = 300 * time.Millisecond
-	s, err := l.Lease(t.Context(), "x", time.Minute)
+	l.timeout, l.limit = answerTimeout, answerLimit
+	s, err := l.Lease(t.Context(), "x", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.timeout, l.limit = 100*time.Millisecond, 300*time.Millisecond
 	ln.deaf.Store(true)
 	if err := s.Renew(t.Context()); !errors.Is(err, ErrUnknown) {
 		t.Errorf("%v", err)
@@ -236,6 +237,7 @@ func TestLeaseRenewalUnanswered(t *testing.T) {
 	ln.deaf.Store(false)
 	ln.cut()
 	l.waitBack(t)
+	l.timeout, l.limit = answerTimeout, answerLimit
 	if err := s.Renew(t.Context()); err != nil || isLost(s) {
 		t.Errorf("%v", err)
 	}

@@ -230,9 +230,12 @@ func writeWhole(name, text string) error {
 	return os.Rename(name+".tmp", name)
 }
 
-// waitFor returns when the file is there, or fails after ten seconds.
+// patience is how long something that starts is waited for, on any machine.
+const patience = 2 * time.Minute
+
+// waitFor returns when the file is there, or fails when it has waited long enough.
 func waitFor(ctx context.Context, file string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -261,7 +261,7 @@ func TestCommandServesAppOmni(t *testing.T) {
 	file := running(t, "appomni", "-audit", "70", "-since", "3h", "-push-url", sink.URL, "-push-token", "t", "-push-backlog")
 	select {
 	case <-taken:
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Error("the events are not pushed")
 	}
 	values := valuesOf(t, file)
