@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -36,19 +35,7 @@ type finding struct {
 // findings are the documents of the output file.
 func (s *scenario) findings() []finding {
 	s.t.Helper()
-	var all []finding
-	for _, d := range s.documents() {
-		text, err := json.Marshal(d)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		var f finding
-		if err := json.Unmarshal(text, &f); err != nil {
-			s.t.Fatalf("%v: %s", err, text)
-		}
-		all = append(all, f)
-	}
-	return all
+	return readDocuments[finding](s)
 }
 
 // wantFindings compares what was delivered with everything that existed: each

@@ -203,7 +203,13 @@ func (s *scenario) wantGone(ids []string) {
 }
 
 // documents are those of the output file.
-func (s *scenario) documents() (docs []map[string]any) {
+func (s *scenario) documents() []map[string]any {
+	s.t.Helper()
+	return readDocuments[map[string]any](s)
+}
+
+// readDocuments reads of the output file's documents what a D has.
+func readDocuments[D any](s *scenario) (docs []D) {
 	s.t.Helper()
 	f, err := os.Open(s.path("events.ndjson"))
 	if err != nil {
@@ -213,7 +219,7 @@ func (s *scenario) documents() (docs []map[string]any) {
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
-		var d map[string]any
+		var d D
 		if err := json.Unmarshal(lines.Bytes(), &d); err != nil {
 			s.t.Fatalf("broken document: %v: %s", err, lines.Text())
 		}

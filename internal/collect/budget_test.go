@@ -31,6 +31,7 @@ func (a budgeted) Page(ctx context.Context, r fetch.Request) (*fetch.Page, error
 // TestBackfillUsesTheBudget: with 150 ms an answer and ten requests a second
 // allowed, a backfill makes at least 95 % of them.
 func TestBackfillUsesTheBudget(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const perSecond = 10
 		api := budgeted{&tenant{}, rate.NewLimiter(perSecond, 1), 150 * time.Millisecond}

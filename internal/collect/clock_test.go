@@ -25,6 +25,7 @@ func (d dating) Page(ctx context.Context, r fetch.Request) (*fetch.Page, error) 
 // TestClockAhead: a machine whose clock is ahead of the product's, from the
 // start or for a while, misses nothing, and needs no revisit for that.
 func TestClockAhead(t *testing.T) {
+	t.Parallel()
 	for name, ahead := range map[string]func(since time.Duration) time.Duration{
 		"always":          func(time.Duration) time.Duration { return 45 * time.Minute },
 		"by a day":        func(time.Duration) time.Duration { return 24 * time.Hour },
@@ -74,6 +75,7 @@ func TestClockAhead(t *testing.T) {
 // TestClockBehind: a machine whose clock is behind misses nothing when it takes
 // a position.
 func TestClockBehind(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := newStreamer(), newMemoryLog()
 		api.stream(0, 0, spread("past", 500, time.Now(), 50*time.Minute)...)
@@ -93,6 +95,7 @@ func TestClockBehind(t *testing.T) {
 // TestClockBehindByTime: nor when it reads by time, whether once or for long;
 // and its records are not left until its clock gets there.
 func TestClockBehindByTime(t *testing.T) {
+	t.Parallel()
 	for _, behind := range []time.Duration{10 * time.Minute, 48 * time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
 			api, log := &tenant{}, newMemoryLog()
@@ -134,6 +137,7 @@ func TestClockBehindByTime(t *testing.T) {
 }
 
 func TestClock(t *testing.T) {
+	t.Parallel()
 	at := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	s := func(seconds float64) time.Time { return at.Add(time.Duration(seconds * float64(time.Second))) }
 	for name, c := range map[string]struct {

@@ -32,6 +32,7 @@ func (s slow) Page(ctx context.Context, r fetch.Request) (*fetch.Page, error) {
 // TestOnceStops: Once ends with the page in hand when it is asked to stop,
 // however quick the API is.
 func TestOnceStops(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := slow{&tenant{}, time.Second}, newMemoryLog()
 		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)
@@ -53,6 +54,7 @@ func TestOnceStops(t *testing.T) {
 // TestCommandsDoNotWait: a change takes seconds even while a page takes long,
 // as it does when the API throttles, and while the log is full.
 func TestCommandsDoNotWait(t *testing.T) {
+	t.Parallel()
 	for name, set := range map[string]func(*slow, *memoryLog){
 		"slow API": func(a *slow, _ *memoryLog) { a.takes = 15 * time.Minute },
 		"full log": func(_ *slow, l *memoryLog) {
@@ -103,6 +105,7 @@ func TestCommandsDoNotWait(t *testing.T) {
 // TestDamaged: a position that can't be read keeps the feed from opening until
 // it is reset.
 func TestDamaged(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(*memoryLog){
 		"state entry": func(l *memoryLog) { l.state["feed/acme/audit/live"] = []byte(`{"position":7}`) },
 		"page":        func(l *memoryLog) { l.pages[len(l.pages)-1].Position = []byte(`{"rev":`) },
@@ -139,6 +142,7 @@ func TestDamaged(t *testing.T) {
 // TestReload: a feed that another process has read meanwhile goes on from
 // where that one left it, in all lanes.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)
@@ -170,6 +174,7 @@ func TestReload(t *testing.T) {
 // TestStateIsKept: what kept a feed from going on is known after a restart,
 // until it goes on.
 func TestStateIsKept(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.fault = func(fetch.Request, *fetch.Page) error {
@@ -212,6 +217,7 @@ func TestStateIsKept(t *testing.T) {
 // TestFewerFields: a catalogue that has fewer time fields than when the
 // position was written does no harm.
 func TestFewerFields(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)
@@ -234,6 +240,7 @@ func TestFewerFields(t *testing.T) {
 
 // TestRewindBeyondRetention begins where the product's memory does.
 func TestRewindBeyondRetention(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := open(t, &tenant{}, newMemoryLog(), func(o *Options) {
 			o.Source = source(func(s *catalog.Source) { s.Window.Retention = catalog.Duration(24 * time.Hour) })

@@ -14,6 +14,7 @@ import (
 // TestTwiceInTheAPI: records that the API has and counts twice are delivered
 // once, and nothing is missing for that.
 func TestTwiceInTheAPI(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		events := spread("e", 60, time.Now(), 50*time.Minute)
@@ -34,6 +35,7 @@ func TestTwiceInTheAPI(t *testing.T) {
 // TestMiscount: an API that always counts more than it has is incomplete, and
 // holds up nothing new.
 func TestMiscount(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 60, time.Now(), 50*time.Minute)...)
@@ -71,6 +73,7 @@ func TestMiscount(t *testing.T) {
 // TestCapGone: more records of one moment than the product is known to yield
 // are all there is, where it counts them and gives as many.
 func TestCapGone(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{cap: 40}, newMemoryLog()
 		at := time.Now().Add(-20 * time.Minute)

@@ -44,6 +44,7 @@ func withGaps(t *testing.T, api *tenant, log *memoryLog, n int) (at []time.Time)
 // TestGapsDoNotStarve: however long it takes to read gaps again, or whatever
 // becomes of it, new records come first, and each gap gets its turn.
 func TestGapsDoNotStarve(t *testing.T) {
+	t.Parallel()
 	for name, about := range map[string]func(api *tenant) error{
 		"slow": func(api *tenant) error {
 			api.mu.Unlock()
@@ -117,6 +118,7 @@ func TestGapsDoNotStarve(t *testing.T) {
 
 // TestGapInOverlap: a gap that the next round reads anyway is named once.
 func TestGapInOverlap(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		hidden := time.Now().Add(-2 * time.Minute)
@@ -142,6 +144,7 @@ func TestGapInOverlap(t *testing.T) {
 // TestFailingFirstPage: a slice whose first page never comes because it is too
 // long for the API is cut like others, over restarts too.
 func TestFailingFirstPage(t *testing.T) {
+	t.Parallel()
 	for _, class := range []fetch.Class{fetch.Retry, fetch.Partial} {
 		for _, restarts := range []bool{false, true} {
 			t.Run(fmt.Sprint(class, ", restarts: ", restarts), func(t *testing.T) {
@@ -174,6 +177,7 @@ func TestFailingFirstPage(t *testing.T) {
 // TestOnceGoesDeep: where later pages fail and earlier ones come, one Once cuts
 // the slice until it gets by; an API that is gone ends it soon.
 func TestOnceGoesDeep(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 200, time.Now(), 50*time.Minute)...)
@@ -199,6 +203,7 @@ func TestOnceGoesDeep(t *testing.T) {
 // TestShortWalksOfABackfill: walks that end short count for the slice that they
 // are of, however many a long backfill has.
 func TestShortWalksOfABackfill(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 3000, time.Now(), 90*24*time.Hour)...)
@@ -225,6 +230,7 @@ func TestShortWalksOfABackfill(t *testing.T) {
 // TestLongWalkOverKnownRecords: a walk over records that the log has goes on
 // after a restart about where it was.
 func TestLongWalkOverKnownRecords(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{noTotal: true}, newMemoryLog()
 		api.add(spread("e", 1000, time.Now(), 50*time.Minute)...)
@@ -253,6 +259,7 @@ func TestLongWalkOverKnownRecords(t *testing.T) {
 // TestLeaveGaps: what a round has not read again is first in the next one, and
 // neighbours become one where there are too many.
 func TestLeaveGaps(t *testing.T) {
+	t.Parallel()
 	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC) }
 	p := Position{Watermark: at(100)}
 	for i := range mostGaps + 3 {

@@ -48,6 +48,7 @@ func (s *shared) Uint64() uint64 {
 // now and then, crashes, and a person who rewinds, pauses and backfills. At the
 // end the log holds each record once.
 func TestEverythingAtOnce(t *testing.T) {
+	t.Parallel()
 	lives := 60
 	if testing.Short() {
 		lives = 15

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -69,7 +70,7 @@ func (t *tenant) Page(ctx context.Context, r fetch.Request) (*fetch.Page, error)
 			found = append(found, e)
 		}
 	}
-	slices.SortStableFunc(found, func(a, b event) int { return b.Time.Compare(a.Time) })
+	slices.SortFunc(found, func(a, b event) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.ID, b.ID)) })
 	p := &fetch.Page{Total: len(found), Fetched: time.Now()}
 	reachable := len(found)
 	if t.cap > 0 {

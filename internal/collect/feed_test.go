@@ -20,6 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestOnceReadsEverythingOnce(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)
@@ -52,6 +53,7 @@ func TestOnceReadsEverythingOnce(t *testing.T) {
 }
 
 func TestStart(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		start func(time.Time) (time.Time, bool)
 		want  int
@@ -94,6 +96,7 @@ func TestStart(t *testing.T) {
 // TestHugePage: a page of more records than the log takes at once is written in
 // parts, and a crash between them neither loses nor repeats a record.
 func TestHugePage(t *testing.T) {
+	t.Parallel()
 	for _, crashAt := range []int{0, 2, 3, 4} {
 		t.Run(fmt.Sprint("crash at write ", crashAt), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -124,6 +127,7 @@ func TestHugePage(t *testing.T) {
 }
 
 func TestErrorsThatStop(t *testing.T) {
+	t.Parallel()
 	for class, want := range map[fetch.Class]State{
 		fetch.Auth:      StateAuth,
 		fetch.Forbidden: StateForbidden,
@@ -155,6 +159,7 @@ func TestErrorsThatStop(t *testing.T) {
 }
 
 func TestFenced(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 35, time.Now(), 50*time.Minute)...)
@@ -172,6 +177,7 @@ func TestFenced(t *testing.T) {
 // TestWriteWithUnknownOutcome: a write that was done but whose success was not
 // heard of must neither stall the feed nor repeat a record.
 func TestWriteWithUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	for _, what := range []string{"page", "state"} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -206,6 +212,7 @@ var errCrash = errors.New("crash")
 // process dies before or after any write. At the end the log holds each record
 // once.
 func TestNothingLost(t *testing.T) {
+	t.Parallel()
 	lives := 150
 	if testing.Short() {
 		lives = 30

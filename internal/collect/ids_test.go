@@ -45,6 +45,7 @@ func TestIDs(t *testing.T) {
 
 // TestIDsAreForgotten: a feed that runs for long remembers no more than its log.
 func TestIDsAreForgotten(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		f := open(t, api, log, func(o *Options) { o.MaxAge = 48 * time.Hour })

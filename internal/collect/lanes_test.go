@@ -16,6 +16,7 @@ import (
 // TestRevisit: what appears later than the overlap reaches is found by a
 // revisit, counted as late, and a revisit that finds nothing is proof.
 func TestRevisit(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{cap: 40}, newMemoryLog()
 		api.add(spread("e", 100, time.Now(), 50*time.Minute)...)
@@ -57,6 +58,7 @@ func TestRevisit(t *testing.T) {
 // TestBackfill: a past range is read in several slices at once beside the live
 // lane, goes on after a crash, and adds no record twice.
 func TestBackfill(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(4, 2))
 		api, log := &tenant{cap: 40}, newMemoryLog()
@@ -142,6 +144,7 @@ func TestBackfill(t *testing.T) {
 // TestOverlapFollowsLateness: where records appear later than the configured
 // overlap, the overlap grows, as far as the first revisit.
 func TestOverlapFollowsLateness(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		f := open(t, api, log, func(o *Options) { o.Revisit = []time.Duration{time.Hour} })
@@ -163,6 +166,7 @@ func TestOverlapFollowsLateness(t *testing.T) {
 // TestOwnLagIsNotLateness: what comes hours late because nobody asked says
 // nothing of how late the product shows its records.
 func TestOwnLagIsNotLateness(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		f := open(t, api, log, nil)

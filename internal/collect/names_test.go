@@ -15,6 +15,7 @@ import (
 
 // TestFaultsWithNames: what no single answer shows.
 func TestFaultsWithNames(t *testing.T) {
+	t.Parallel()
 	type world struct {
 		api  *tenant
 		feed *Feed

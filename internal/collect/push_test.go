@@ -26,6 +26,7 @@ func encoded(t *testing.T, events []event) [][]byte {
 // TestPush: what the product sends and what it is asked for are each in the log
 // once, whichever way comes first, across restarts and failed writes.
 func TestPush(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		events := spread("e", 300, time.Now(), 50*time.Minute)
@@ -77,6 +78,7 @@ func TestPush(t *testing.T) {
 // TestCovered: of a time that was read long ago, nothing is taken a second time
 // from a file, and what is newer or older is.
 func TestCovered(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		old := func(o *Options) { o.MaxAge = 48 * time.Hour }
@@ -115,6 +117,7 @@ func TestCovered(t *testing.T) {
 // does not know it yet, is in the log once, whether the other one read it before
 // or reads it afterwards.
 func TestPushAfterTakeover(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		events := spread("e", 40, time.Now(), 50*time.Minute)

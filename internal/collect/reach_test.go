@@ -12,6 +12,7 @@ import (
 // known too, and stays when the feed is opened again and when it is reset. A
 // record is not believed to be older than what was asked for.
 func TestReach(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("past", 40, time.Now(), 10*time.Hour)...)

@@ -29,6 +29,7 @@ func trimmed(t *testing.T, f *Feed, log *memoryLog, hours int) {
 // TestOldGap: a gap is read again for as long as the log tells duplicates, and
 // then given up and named, and none of its records is delivered twice.
 func TestOldGap(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*Options){
 		"older than the log": func(o *Options) { o.MaxAge = 48 * time.Hour },
 		"older than the product's records": func(o *Options) {
@@ -85,6 +86,7 @@ func TestOldGap(t *testing.T) {
 // TestOverlapWithinTheLog: however late records are, the overlap does not reach
 // back to what the log has forgotten.
 func TestOverlapWithinTheLog(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		for _, e := range every("new", 4000, 2*time.Minute) {
@@ -108,6 +110,7 @@ func TestOverlapWithinTheLog(t *testing.T) {
 // delivered again but what the overlap may hold, which is said, and nothing that
 // became visible meanwhile is missed.
 func TestAfterLongStop(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(every("before", 200, 20*time.Minute)...)

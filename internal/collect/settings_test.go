@@ -11,6 +11,7 @@ import (
 // TestSettingsChange: what other settings mean for a position is said, once,
 // and remembered.
 func TestSettingsChange(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		with := func(s Settings) func(*Options) { return func(o *Options) { o.Settings = s } }
@@ -36,6 +37,7 @@ func TestSettingsChange(t *testing.T) {
 }
 
 func TestPositionTools(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 35, time.Now(), 3*time.Hour)...)

@@ -18,6 +18,7 @@ import (
 // TestHardSlices are the ways in which an API keeps a slice from being read in
 // one walk.
 func TestHardSlices(t *testing.T) {
+	t.Parallel()
 	repeatOnce := func() func(r fetch.Request, p *fetch.Page) error {
 		n := 0
 		return func(r fetch.Request, p *fetch.Page) error {
@@ -146,6 +147,7 @@ func TestHardSlices(t *testing.T) {
 // TestGap: a total that is never reached is not taken for an end; the slice is
 // narrowed down, named, and read again each round, and the rest goes on.
 func TestGap(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 60, time.Now(), 50*time.Minute)...)
@@ -182,6 +184,7 @@ func TestGap(t *testing.T) {
 // with a name, costs a bounded number of requests, and loses nothing once it is
 // mended.
 func TestStuck(t *testing.T) {
+	t.Parallel()
 	for name, again := range map[string]func(n int, p *fetch.Page){
 		"same cursor":     func(_ int, p *fetch.Page) { p.Cursor = jsontext.Value(`"again"`) },
 		"empty pages":     func(n int, p *fetch.Page) { p.Records, p.Cursor = nil, jsontext.Value(strconv.Itoa(n)) },

@@ -15,6 +15,7 @@ import (
 // TestSchedule: while a feed runs it is read whole at its interval, the first
 // time once it was read to the present, and not while it is paused.
 func TestSchedule(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*Options){"windows": nil, "only whole": onlyWhole} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -85,6 +86,7 @@ func TestSchedule(t *testing.T) {
 // TestReadingFails: whole readings that fail hold up nothing else, and are a
 // fault of the feed once they have done so for long.
 func TestReadingFails(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{}, newMemoryLog()
 		api.fault = func(r fetch.Request, _ *fetch.Page) error {
@@ -124,6 +126,7 @@ func TestReadingFails(t *testing.T) {
 
 // TestOnlyWholeTools: what takes a stretch of time is refused.
 func TestOnlyWholeTools(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{}, newMemoryLog()
 		api.add("a", "b")
@@ -156,6 +159,7 @@ func TestOnlyWholeTools(t *testing.T) {
 
 // TestOnlyWholeStates: errors stop the feed as they stop others.
 func TestOnlyWholeStates(t *testing.T) {
+	t.Parallel()
 	for class, want := range map[fetch.Class]State{fetch.Auth: StateAuth, fetch.Forbidden: StateForbidden, fetch.Permanent: StateStopped} {
 		synctest.Test(t, func(t *testing.T) {
 			api := &posture{fault: func(fetch.Request, *fetch.Page) error { return &fetch.Error{Class: class, Message: "no"} }}
@@ -171,6 +175,7 @@ func TestOnlyWholeStates(t *testing.T) {
 // TestStartOfAState: what was there before the feed's start is not delivered,
 // until it changes or vanishes.
 func TestStartOfAState(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{}, newMemoryLog()
 		api.add("old", "older", "oldest")
@@ -203,6 +208,7 @@ func TestStartOfAState(t *testing.T) {
 // TestFilterOfAState: what another filter does not match is not told as gone,
 // also if it was changed in the middle of a reading.
 func TestFilterOfAState(t *testing.T) {
+	t.Parallel()
 	for _, middle := range []bool{false, true} {
 		t.Run(fmt.Sprint(middle), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -258,6 +264,7 @@ func TestFilterOfAState(t *testing.T) {
 // TestResetOfAState: what was delivered before a reset is not told as gone after
 // it.
 func TestResetOfAState(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{}, newMemoryLog()
 		api.add("a", "b")
@@ -291,6 +298,7 @@ func TestResetOfAState(t *testing.T) {
 // TestManyDelivered: what is delivered between two readings is written down as
 // it comes, and told when it is gone, also if the log has dropped it by then.
 func TestManyDelivered(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{}, newMemoryLog()
 		big := func(o *Options) { o.PageSize = 2000 }
@@ -329,6 +337,7 @@ func TestManyDelivered(t *testing.T) {
 // TestTakenOver: a reading that another process began goes on in this one, and
 // the one that lost it does no harm.
 func TestTakenOver(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{}, newMemoryLog()
 		ids := names("f", 100)
@@ -360,6 +369,7 @@ func TestTakenOver(t *testing.T) {
 
 // TestDamagedRoll: nothing is read, and nothing told, until a person decided.
 func TestDamagedRoll(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(l *memoryLog, key string){
 		"cut off":  func(l *memoryLog, key string) { l.state[key] = l.state[key][:20] },
 		"gone":     func(l *memoryLog, key string) { delete(l.state, key) },

@@ -42,6 +42,7 @@ func every(prefix string, n int, d time.Duration) []event {
 // then, and from then on only follows; each position comes back exactly as it
 // was given, over restarts too.
 func TestStreamIsFollowed(t *testing.T) {
+	t.Parallel()
 	for _, since := range []bool{false, true} {
 		t.Run(fmt.Sprint("begins by a time: ", since), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -98,6 +99,7 @@ func TestStreamIsFollowed(t *testing.T) {
 // TestStreamBegins: nothing falls between what is read by time and what the
 // stream gives, however long the first takes, and without a revisit.
 func TestStreamBegins(t *testing.T) {
+	t.Parallel()
 	for _, since := range []bool{false, true} {
 		for name, late := range map[string]time.Duration{"at once": 0, "soon": 20 * time.Second, "just in the overlap": 9 * time.Minute} {
 			t.Run(fmt.Sprint("begins by a time: ", since, ", visible ", name), func(t *testing.T) {
@@ -133,6 +135,7 @@ func TestStreamBegins(t *testing.T) {
 // TestStreamWatermark: it moves to when the last page was asked for, and what
 // the stream gives a little late is not late.
 func TestStreamWatermark(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := newStreamer(), newMemoryLog()
 		api.stream(30*time.Second, 30*time.Second, every("new", 500, 11*time.Second)...)
@@ -168,6 +171,7 @@ func TestStreamWatermark(t *testing.T) {
 // TestStreamSaysNothing: a position that says nothing (Box's 0) neither rewinds
 // nor skips, whether records come with it or not.
 func TestStreamSaysNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := newStreamer(), newMemoryLog()
 		api.stream(0, 48*time.Hour, every("new", 1000, 10*time.Second)...)
@@ -197,6 +201,7 @@ func TestStreamSaysNothing(t *testing.T) {
 // TestStreamByTheirIDs: what comes by the stream and by time, in whatever order
 // and however often, is in the log once.
 func TestStreamByTheirIDs(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := newStreamer(), newMemoryLog()
 		events := every("new", 2000, 5*time.Second)
@@ -241,6 +246,7 @@ func TestStreamByTheirIDs(t *testing.T) {
 // TestStreamPositionTools: a rewind reads by time, to the present, and goes on
 // with the stream from where it was; a reset begins anew; a paused feed stays.
 func TestStreamPositionTools(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := newStreamer(), newMemoryLog()
 		api.add(spread("before", 60, time.Now().Add(-2*time.Hour), 50*time.Minute)...) // the start
@@ -292,6 +298,7 @@ func TestStreamPositionTools(t *testing.T) {
 // TestStreamStandby: a feed that another process has moved goes on from there,
 // and one that does not know of it can write nothing.
 func TestStreamStandby(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := newStreamer(), newMemoryLog()
 		api.stream(0, 48*time.Hour, every("new", 1000, 10*time.Second)...)
@@ -319,6 +326,7 @@ func TestStreamStandby(t *testing.T) {
 // TestStreamUnknownWrite: a page or a position that was written, though its
 // writer did not hear of it, is neither lost nor repeated.
 func TestStreamUnknownWrite(t *testing.T) {
+	t.Parallel()
 	for _, done := range []bool{false, true} {
 		t.Run(fmt.Sprint("written: ", done), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -346,6 +354,7 @@ func TestStreamUnknownWrite(t *testing.T) {
 // TestStreamComesAndGoes: a catalogue in which a source has got a stream, or has
 // it no more, loses nothing.
 func TestStreamComesAndGoes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := newStreamer(), newMemoryLog()
 		api.stream(0, 0, every("new", 4000, 10*time.Second)...)
@@ -379,6 +388,7 @@ func TestStreamComesAndGoes(t *testing.T) {
 // TestStreamKeepsItsPosition: while nothing comes of asking for the present
 // position, the one there is stays.
 func TestStreamKeepsItsPosition(t *testing.T) {
+	t.Parallel()
 	for name, renewed := range map[string]func(p *fetch.Page) error{
 		"none is given": func(p *fetch.Page) error { p.Cursor = nil; return nil },
 		"that fails":    func(*fetch.Page) error { return &fetch.Error{Class: fetch.Retry} },

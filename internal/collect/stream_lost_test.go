@@ -18,6 +18,7 @@ import (
 // TestStreamPositionLost: whatever makes a position useless, what lies between
 // it and the next one is read by time, and said to be.
 func TestStreamPositionLost(t *testing.T) {
+	t.Parallel()
 	const keeps = 8 * time.Hour
 	known := func(api *streamer, n int) (records [][]byte) {
 		for _, x := range api.arrivals[:n] {
@@ -133,6 +134,7 @@ func TestStreamPositionLost(t *testing.T) {
 // records are read by time all the while, at the pace of the interval, and the
 // feed says what is wrong; it follows the stream once that is mended.
 func TestStreamThatIsNoGood(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		bad  func(r fetch.Request, p *fetch.Page, from int) error
 		want string
@@ -215,6 +217,7 @@ func TestStreamThatIsNoGood(t *testing.T) {
 
 // TestStreamStopped: what refuses the stream as such stops the feed.
 func TestStreamStopped(t *testing.T) {
+	t.Parallel()
 	for class, want := range map[fetch.Class]State{fetch.Auth: StateAuth, fetch.Forbidden: StateForbidden, fetch.Permanent: StateStopped} {
 		synctest.Test(t, func(t *testing.T) {
 			api := newStreamer()
@@ -229,6 +232,7 @@ func TestStreamStopped(t *testing.T) {
 
 // TestStreamFaults: the faults of a feed that no single answer shows.
 func TestStreamFaults(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		happens func(api *streamer)
 		want    State
@@ -287,6 +291,7 @@ func replay(api *streamer, times int) func(fetch.Request, *fetch.Page, int) erro
 
 // TestStreamClockGoesBack: a clock that was ahead for a while loses nothing.
 func TestStreamClockGoesBack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := newStreamer(), newMemoryLog()
 		api.stream(0, 0, every("new", 6000, 5*time.Second)...)

@@ -17,6 +17,7 @@ import (
 // any write. At the end the log holds each record once: those that came late by
 // time, late in the stream, or never in it.
 func TestStreamNothingLost(t *testing.T) {
+	t.Parallel()
 	lives := 150
 	if testing.Short() {
 		lives = 30

@@ -31,6 +31,7 @@ func runFor(t *testing.T, f *Feed, d time.Duration) {
 // TestEndlessWalk: an API that gives the same records under ever new cursors
 // is not followed for ever.
 func TestEndlessWalk(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 30, time.Now(), 50*time.Minute)...)
@@ -40,7 +41,7 @@ func TestEndlessWalk(t *testing.T) {
 			p.More, p.Cursor = true, jsontext.Value(fmt.Sprintf(`"%d"`, n))
 			return nil
 		}
-		f := open(t, slow{api, time.Second}, log, nil)
+		f := open(t, slow{api, 4 * time.Second}, log, nil)
 		runFor(t, f, 48*time.Hour)
 		s := f.Status()
 		if !slices.ContainsFunc(s.Runs, func(r Run) bool { return r.State == StateStuck }) {
@@ -52,6 +53,7 @@ func TestEndlessWalk(t *testing.T) {
 // TestRefusedDepth: an API that refuses to go deeper into a query than so far,
 // without a declared cap, is asked for shorter slices.
 func TestRefusedDepth(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 200, time.Now(), 50*time.Minute)...)
@@ -70,6 +72,7 @@ func TestRefusedDepth(t *testing.T) {
 // TestRefusedCursors: where every second page is refused even of the shortest
 // slice, the feed stops and says so.
 func TestRefusedCursors(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		at := time.Now().Add(-30 * time.Minute)
@@ -92,6 +95,7 @@ func TestRefusedCursors(t *testing.T) {
 
 // TestBackfillAfterPause: a backfill goes on when its feed is resumed.
 func TestBackfillAfterPause(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 100, time.Now().Add(-2*time.Hour), 10*time.Hour)...)
@@ -125,6 +129,7 @@ func TestBackfillAfterPause(t *testing.T) {
 // TestRewindAfterUnknownWrite: a page that was written, though its writer did
 // not hear of it, is not delivered again after a rewind.
 func TestRewindAfterUnknownWrite(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)
@@ -147,6 +152,7 @@ func TestRewindAfterUnknownWrite(t *testing.T) {
 // TestUnknownWriteOfAnotherLane: what one lane wrote without hearing of it is
 // known to the others.
 func TestUnknownWriteOfAnotherLane(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)
@@ -169,6 +175,7 @@ func TestUnknownWriteOfAnotherLane(t *testing.T) {
 // TestRewindKeepsGaps: a rewind to after a gap, while the gap is being read
 // again, does not make it forgotten.
 func TestRewindKeepsGaps(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 60, time.Now(), 50*time.Minute)...)
@@ -207,6 +214,7 @@ func TestRewindKeepsGaps(t *testing.T) {
 // TestClockJumps: a clock that was ahead for a while and is set right loses
 // nothing, and does not make the feed wait until it has caught up.
 func TestClockJumps(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 60, time.Now(), 50*time.Minute)...)
@@ -237,6 +245,7 @@ func TestClockJumps(t *testing.T) {
 // TestOnceWhileClockGoesBack: Once ends after the round it planned, also when
 // the clock was set back meanwhile.
 func TestOnceWhileClockGoesBack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 60, time.Now(), 50*time.Minute)...)
@@ -262,6 +271,7 @@ func TestOnceWhileClockGoesBack(t *testing.T) {
 // TestRevisitAfterLongStop: what the product has forgotten meanwhile is not
 // asked for.
 func TestRevisitAfterLongStop(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const retention = 24 * time.Hour
 		api, log := &tenant{}, newMemoryLog()
@@ -288,6 +298,7 @@ func TestRevisitAfterLongStop(t *testing.T) {
 // TestCommandsWhileBackfillWaits: a change does not wait for room in the log
 // that a backfill needs.
 func TestCommandsWhileBackfillWaits(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 100, time.Now().Add(-2*time.Hour), 10*time.Hour)...)
@@ -337,6 +348,7 @@ func TestCommandsWhileBackfillWaits(t *testing.T) {
 // TestFilterChangedInAWalk: a walk that was begun with another filter is not
 // gone on with.
 func TestFilterChangedInAWalk(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{noTotal: true}, newMemoryLog()
 		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)
@@ -365,6 +377,7 @@ func TestFilterChangedInAWalk(t *testing.T) {
 // TestLongCursors: many slices under way with long cursors do not make a
 // position that the log refuses.
 func TestLongCursors(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 3000, time.Now().Add(-2*time.Hour), 10*time.Hour)...)
@@ -384,6 +397,7 @@ func TestLongCursors(t *testing.T) {
 // TestRecordsLeave: a record that leaves a slice while it is read, as an issue
 // does whose status changes, moves others across the pages; none is lost.
 func TestRecordsLeave(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		api.add(spread("e", 95, time.Now(), 50*time.Minute)...)

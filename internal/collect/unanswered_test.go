@@ -24,6 +24,7 @@ func firstOf(what string, d time.Duration) func(string) time.Duration {
 // TestLateWrite: a page that arrives in the log after its writer gave up
 // waiting is there once, though others came by its records meanwhile.
 func TestLateWrite(t *testing.T) {
+	t.Parallel()
 	for name, meanwhile := range map[string]func(t *testing.T, f *Feed, all [][]byte){
 		"pushed": func(t *testing.T, f *Feed, all [][]byte) {
 			if p, err := f.Push(t.Context(), all, Covered{}); err != nil || p.Known == 0 {
@@ -83,6 +84,7 @@ func TestLateWrite(t *testing.T) {
 
 // TestLateWritesResetNothing: after a reset no page of before arrives.
 func TestLateWritesResetNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &tenant{}, newMemoryLog()
 		events := spread("e", 95, time.Now(), 50*time.Minute)

@@ -24,8 +24,13 @@ func longNames(prefix string, n int) []string {
 // reading that tells what is gone. Each vanishing is in the log once, and so is
 // everything else.
 func TestCrashWhileTelling(t *testing.T) {
+	t.Parallel()
+	stride := 1
+	if underRace {
+		stride = 4
+	}
 	for _, after := range []bool{false, true} {
-		for at, more := 1, true; more; at++ {
+		for at, more := 1, true; more; at += stride {
 			t.Run(fmt.Sprintf("after %v, write %d", after, at), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					api, log := &posture{}, newMemoryLog()
@@ -76,6 +81,7 @@ func TestCrashWhileTelling(t *testing.T) {
 // TestReadingGoesOn: a reading that was interrupted goes on with the next page,
 // and what it met before is not gone.
 func TestReadingGoesOn(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*Options){"windows": nil, "only whole": onlyWhole} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -126,6 +132,7 @@ func TestReadingGoesOn(t *testing.T) {
 // TestUnansweredWrites: the log does not say whether it took a write, and the
 // feed goes on.
 func TestUnansweredWrites(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -164,6 +171,7 @@ func TestUnansweredWrites(t *testing.T) {
 
 // TestFullLogWhileTelling: what is gone is told once there is room.
 func TestFullLogWhileTelling(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{}, newMemoryLog()
 		ids := names("f", 60)
@@ -205,7 +213,12 @@ func TestFullLogWhileTelling(t *testing.T) {
 // After each day that ended with a complete reading the log says just what has
 // happened since the last one.
 func TestManyDays(t *testing.T) {
-	for seed := range uint64(12) {
+	t.Parallel()
+	seeds := uint64(12)
+	if underRace {
+		seeds = 3
+	}
+	for seed := range seeds {
 		for name, change := range map[string]func(*Options){"windows": nil, "only whole": onlyWhole} {
 			t.Run(fmt.Sprint(name, " ", seed), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { manyDays(t, rand.New(rand.NewPCG(seed, 7)), change) })

@@ -20,6 +20,7 @@ const day = 25 * time.Hour // a little more than the interval of whole readings
 // is delivered, and what comes back is news; over any number of days, whether or
 // not the log still has what was delivered.
 func TestVanish(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*Options){"windows": nil, "only whole": onlyWhole} {
 		for _, trimmed := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
@@ -87,6 +88,7 @@ func TestVanish(t *testing.T) {
 // TestVanishesBetweenReadings: what other lanes deliver is known to have been
 // there, and what they deliver while a reading is under way is not missed by it.
 func TestVanishesBetweenReadings(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{}, newMemoryLog()
 		api.add(names("f", 30)...)
@@ -142,6 +144,7 @@ func TestVanishesBetweenReadings(t *testing.T) {
 // TestDeliveredWhileReading: what a lane delivers while a reading is under way is
 // there, though the reading does not meet it; over a crash, too.
 func TestDeliveredWhileReading(t *testing.T) {
+	t.Parallel()
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprint(crash), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -198,6 +201,7 @@ func TestDeliveredWhileReading(t *testing.T) {
 // TestUnansweredDelivery: what was delivered though the log did not say so is
 // known to have been there.
 func TestUnansweredDelivery(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{}, newMemoryLog()
 		api.add(names("f", 30)...)
@@ -233,6 +237,7 @@ func TestUnansweredDelivery(t *testing.T) {
 // TestResumedWalk: a walk that goes on after a restart does not count again what
 // it had met before, and so does not pass for one that came to its end.
 func TestResumedWalk(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{}, newMemoryLog()
 		api.add(names("f", 30)...)
@@ -268,6 +273,7 @@ func TestResumedWalk(t *testing.T) {
 // TestIncompleteReading tells of nothing gone, says so, and forgets nothing: the
 // next complete one tells it.
 func TestIncompleteReading(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(*Options)
 		fault  func(api *posture)
@@ -334,6 +340,7 @@ func TestIncompleteReading(t *testing.T) {
 // before it vanishes and another appears, is not gone, though the API gave as
 // many as it counted.
 func TestShiftedPages(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*Options){"windows": nil, "only whole": onlyWhole} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -374,6 +381,7 @@ func TestShiftedPages(t *testing.T) {
 // TestCutReading: a reading of more than a query yields is cut by the field that
 // never changes.
 func TestCutReading(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		api, log := &posture{cap: 40}, newMemoryLog()
 		ids := names("f", 300)

@@ -1,0 +1,6 @@
+//go:build race
+
+package collect
+
+// underRace is whether the race detector slows the tests down several times.
+const underRace = true
