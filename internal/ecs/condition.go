@@ -24,6 +24,7 @@ type test struct {
 	exists int // 1: there has to be a value; -1: there must be none
 	values []string
 	globs  []glob
+	known  *cache[bool] // whether one of many globs matches a text
 }
 
 func (c *condition) holds(st *state) bool {
@@ -79,12 +80,19 @@ func (t *test) accepts(text []byte) bool {
 			return true
 		}
 	}
-	for _, g := range t.globs {
-		if g.match(text) {
-			return true
-		}
+	if t.known == nil || len(text) > maxKnown {
+		return t.matches(text)
 	}
-	return false
+	matches, ok := t.known.get(text)
+	if !ok {
+		matches = t.matches(text)
+		t.known.put(text, matches)
+	}
+	return matches
+}
+
+func (t *test) matches(text []byte) bool {
+	return slices.ContainsFunc(t.globs, func(g glob) bool { return g.match(text) })
 }
 
 // condition makes a condition ready.
@@ -146,6 +154,9 @@ func (b *builder) test(where, path string, value any) test {
 		for _, p := range texts(patterns) {
 			t.globs = append(t.globs, makeGlob(p))
 		}
+		if len(t.globs) >= manyGlobs {
+			t.known = newCache[bool](1024)
+		}
 		return t
 	}
 	if t.values = texts(value); t.values == nil {
@@ -191,7 +202,10 @@ type lookup struct {
 	known    *cache[int] // case of a text, -1 for none
 }
 
-const maxKnown = 256 // bytes of a text that is worth keeping in a cache
+const (
+	maxKnown  = 256 // bytes of a text that is worth keeping in a cache
+	manyGlobs = 4   // cost more than to look a text up
+)
 
 // choose returns the case that the record's value matches, or -1.
 func (l *lookup) choose(st *state) int {

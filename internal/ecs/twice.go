@@ -49,14 +49,15 @@ func (n *naming) twice(raw []byte) bool {
 			name = n.open[len(n.open)-1].object
 		case '"':
 			from := i
-			i = endOfText(raw, i+1)
+			end, escaped := jsonscan.SkipString(raw, i)
+			i = end - 1
 			if !name {
 				continue
 			}
 			name = false
 			text := raw[from+1 : i]
-			if bytes.IndexByte(text, '\\') >= 0 {
-				text, _ = jsonscan.AppendText(nil, raw[from:i+1])
+			if escaped {
+				text, _ = jsonscan.AppendText(nil, raw[from:end])
 			}
 			if !n.add(text) {
 				return true
@@ -76,21 +77,6 @@ func (n *naming) forget() {
 		n.names, n.table = nil, nil
 	}
 	clear(n.table)
-}
-
-// endOfText returns where the quote stands that ends a text that began before i.
-func endOfText(raw []byte, i int) int {
-	for {
-		i += bytes.IndexByte(raw[i:], '"')
-		escapes := 0
-		for raw[i-1-escapes] == '\\' {
-			escapes++
-		}
-		if escapes%2 == 0 {
-			return i
-		}
-		i++
-	}
 }
 
 // add notes a name of the innermost object and reports whether it is new there.

@@ -217,9 +217,14 @@ func (st *state) json(dst []byte, e *expr, raw []byte) ([]byte, bool) {
 	}
 	start := len(dst)
 	dst = append(dst, raw...)
-	for i, c := range dst[start:] {
-		if c == '\n' || c == '\r' { // between tokens, as it is JSON
-			dst[start+i] = ' '
+	for _, c := range []byte("\n\r") { // between tokens, as it is JSON
+		for rest := dst[start:]; ; {
+			i := bytes.IndexByte(rest, c)
+			if i < 0 {
+				break
+			}
+			rest[i] = ' '
+			rest = rest[i+1:]
 		}
 	}
 	return dst, true

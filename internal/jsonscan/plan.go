@@ -290,7 +290,7 @@ func (s *state) skip(i int) int {
 // name returns the index after the string at i, and whether it holds a backslash.
 func (s *state) name(i int) (end int, escaped bool) {
 	if s.lenient {
-		return skipString(s.src, i)
+		return SkipString(s.src, i)
 	}
 	if end, escaped = validString(s.src, i); end < 0 {
 		return s.fail(), false

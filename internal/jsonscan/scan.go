@@ -54,9 +54,9 @@ func skipSpace(src []byte, i int) int {
 	return i
 }
 
-// skipString returns the index after the string whose opening quote is at i,
-// and whether the string holds a backslash.
-func skipString(src []byte, i int) (end int, escaped bool) {
+// SkipString returns the index after the string whose opening quote is at
+// src[i], and whether the string holds a backslash.
+func SkipString(src []byte, i int) (end int, escaped bool) {
 	i++
 	for i+8 <= len(src) {
 		w := load(src, i)
@@ -104,7 +104,7 @@ func skipNested(src []byte, i, depth int) int {
 		switch class {
 		case 0:
 		case quotes:
-			i, _ = skipString(src, i-1)
+			i, _ = SkipString(src, i-1)
 		case opens:
 			depth++
 		case closes:
@@ -129,7 +129,7 @@ func skipValue(src []byte, i int) int {
 	}
 	switch src[i] {
 	case '"':
-		i, _ = skipString(src, i)
+		i, _ = SkipString(src, i)
 		return i
 	case '{', '[':
 		return skipNested(src, i+1, 1)
@@ -233,7 +233,7 @@ func nextMember(src []byte, i int) (member, int) {
 	if i >= len(src) || src[i] != '"' {
 		return member{}, len(src)
 	}
-	end, escaped := skipString(src, i)
+	end, escaped := SkipString(src, i)
 	m := member{key: i + 1, keyEnd: max(i+1, end-1), escaped: escaped}
 	i = skipSpace(src, end)
 	if i < len(src) && src[i] == ':' {

@@ -35,7 +35,7 @@ func Text(raw []byte) (text []byte, escaped, ok bool) {
 	if i >= len(raw) || raw[i] != '"' {
 		return nil, false, false
 	}
-	end, escaped := skipString(raw, i)
+	end, escaped := SkipString(raw, i)
 	if end < i+2 || raw[end-1] != '"' {
 		return nil, false, false
 	}
@@ -137,19 +137,10 @@ func AppendString(dst, s []byte) []byte {
 			out = slices.Grow(out[:n], len(s)-i+roomy)
 			out = out[:cap(out)]
 		}
-		// Copy eight bytes, and keep those before the first that needs care.
-		if i+8 <= len(s) {
-			w := load(s, i)
-			binary.LittleEndian.PutUint64(out[n:n+8], w)
-			m := special(w)
-			if m == 0 {
-				n += 8
-				i += 8
-				continue
-			}
-			k := bits.TrailingZeros64(m) >> 3
-			n += k
-			i += k
+		moved, written := appendWords(out[n:], s[i:])
+		n += written
+		if i += moved; i == len(s) {
+			break
 		}
 		switch c := s[i]; {
 		case c == '"', c == '\\':
@@ -172,8 +163,41 @@ func AppendString(dst, s []byte) []byte {
 	return append(out[:n], '"')
 }
 
-// roomy is more than AppendString writes at once.
-const roomy = 16
+// appendWords writes s to out, eight bytes at a time, as far as it has only to
+// put backslashes before quotes and backslashes, and out has room. It returns how
+// much of s that is, and how much of out.
+func appendWords(out, s []byte) (moved, written int) {
+	i, n := 0, 0
+	for i <= len(s)-8 && n <= len(out)-roomy {
+		w := load(s, i)
+		binary.LittleEndian.PutUint64(out[n:n+8], w)
+		quotes := ((w ^ lows*'"') &^ highs) + lows*0x7f
+		backslashes := ((w ^ lows*'\\') &^ highs) + lows*0x7f
+		m := ^(quotes&backslashes | w) & highs // all, and no others
+		hard := (w - lows*' ' | w) & highs     // only the first is right for certain
+		if hard != 0 {
+			m &= hard - 1
+		}
+		for ; m != 0; m &= m - 1 {
+			at := bits.TrailingZeros64(m) & 56
+			k := n + at>>3
+			out[k] = '\\'
+			binary.LittleEndian.PutUint64(out[k+1:k+9], w>>at)
+			n++
+		}
+		if hard != 0 {
+			k := bits.TrailingZeros64(hard) >> 3
+			return i + k, n + k
+		}
+		i += 8
+		n += 8
+	}
+	return i, n
+}
+
+// roomy is more than AppendString writes at once: eight bytes, as many
+// backslashes, and what is moved on beyond them.
+const roomy = 32
 
 // special marks the first byte of w that does not stand for itself in a JSON
 // string, or may not: quotes, backslashes, control characters and all beyond
