@@ -3,9 +3,6 @@ package ecs
 import (
 	"net/url"
 	"strings"
-	"sync"
-
-	"github.com/ua-parser/uap-go/uaparser"
 
 	"github.com/trawlsec/trawl/internal/jsonscan"
 )
@@ -31,15 +28,6 @@ const maxAgent = 1024 // bytes of a user agent that are looked at
 // agents is shared by all mappers, as the rules are costly to run.
 var agents = newCache[*agent](4096)
 
-// agentRules compiles the rules when the first user agent comes.
-var agentRules = sync.OnceValue(func() *uaparser.Parser {
-	p, err := uaparser.New(uaparser.WithCacheSize(1)) // agents does the caching
-	if err != nil {
-		return nil
-	}
-	return p
-})
-
 // agentPart writes a part of a user agent.
 func (st *state) agentPart(dst []byte, e *expr, text []byte) ([]byte, bool) {
 	if e.part == 0 {
@@ -59,8 +47,7 @@ func findAgent(text []byte) *agent {
 	}
 	a := &agent{}
 	if rules := agentRules(); rules != nil {
-		line := string(text)
-		program, os, device := rules.ParseUserAgent(line), rules.ParseOs(line), rules.ParseDevice(line)
+		program, os, device := rules.parse(string(text))
 		for i, value := range []string{program.Family, program.ToVersionString(), device.Family, os.Family, os.ToVersionString()} {
 			if value != "" {
 				a[i] = jsonscan.AppendString(nil, []byte(value))
