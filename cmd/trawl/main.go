@@ -35,7 +35,10 @@ const (
 	exitMisused = 2 // flags or configuration
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	collectSeldom()
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // run is the whole command, with its exit status. SIGINT and SIGTERM ask it to
 // stop; the second one ends it at once.

@@ -73,8 +73,8 @@ func profileCPU(path string) (stop func() error, err error) {
 // collect runs the engine with everything around it: the control socket, the
 // address for monitoring, progress for people.
 func (a *app) collect(ctx context.Context, cfg *config.Config, logger *slog.Logger, once bool) (err error) {
-	collectEarlier()
 	e, closing, err := takeOver(ctx, cfg, logger)
+	collectEarlier()
 	switch {
 	case err == nil:
 	case ctx.Err() == nil || !errors.Is(err, context.Canceled):
@@ -145,13 +145,20 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 	return errors.Join(refused...)
 }
 
+// collectSeldom is for a process that starts, which most verbs never do more
+// than: the catalogue is small, and what reading it leaves behind is not worth
+// looking through it ten times.
+func collectSeldom() { collectGarbage(400) }
+
 // collectEarlier makes the collector of garbage begin a little earlier than
 // usual, unless the operator has set it: pages are short-lived, and a process
 // that is quiet most of the day should be small. A limit in bytes would not do:
 // beyond it, with many ids to remember, the collector would never rest.
-func collectEarlier() {
+func collectEarlier() { collectGarbage(75) }
+
+func collectGarbage(percent int) {
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetGCPercent(75)
+		debug.SetGCPercent(percent)
 	}
 }
 
