@@ -44,9 +44,10 @@ func startServer(dir string, logger *slog.Logger) (*server.Server, *serverLog, e
 	return srv, out, nil
 }
 
-// serverLog passes the server's warnings and errors on. The server calls Fatalf
-// where its command would exit; here it is a start that failed. That a stream
-// can no longer be written it tells nobody but its log.
+// serverLog passes the server's warnings and errors on. It warns of what it
+// mends itself, or that the machine is slow: nobody has to act on that. The
+// server calls Fatalf where its command would exit; here it is a start that
+// failed. That a stream can no longer be written it tells nobody but its log.
 type serverLog struct {
 	logger *slog.Logger
 	mu     sync.Mutex
@@ -59,7 +60,7 @@ func (s *serverLog) Debugf(string, ...any)  {}
 func (s *serverLog) Tracef(string, ...any)  {}
 
 func (s *serverLog) Warnf(format string, v ...any) {
-	s.logger.Warn("log server", "message", fmt.Sprintf(format, v...))
+	s.logger.Info("log server", "message", fmt.Sprintf(format, v...))
 }
 
 func (s *serverLog) Errorf(format string, v ...any) {
