@@ -199,14 +199,6 @@ func appendWords(out, s []byte) (moved, written int) {
 // backslashes, and what is moved on beyond them.
 const roomy = 32
 
-// special marks the first byte of w that does not stand for itself in a JSON
-// string, or may not: quotes, backslashes, control characters and all beyond
-// ASCII. Bytes above that one may be marked wrongly. With its second bit
-// turned over a quote is next to the control characters.
-func special(w uint64) uint64 {
-	return ((w ^ lows*2 - lows*'!') | (w ^ lows*'\\' - lows) | w) & highs
-}
-
 // AppendRaw appends a raw JSON string to dst byte for byte, if it is one: with
 // both quotes, no control characters and no unknown escapes. Otherwise it
 // returns dst as it was, and false. It does not look at the UTF-8.

@@ -126,27 +126,19 @@ func validName(src []byte, i int) int {
 // validString returns the index after the string whose opening quote is at i,
 // or -1, and whether it holds a backslash.
 func validString(src []byte, i int) (end int, escaped bool) {
-	i++
-	for i+8 <= len(src) {
-		w := load(src, i)
-		m := special(w) &^ w // all but what is beyond ASCII
-		if m == 0 {
-			i += 8
-			continue
-		}
-		i += bits.TrailingZeros64(m) >> 3
-		switch src[i] {
-		case '"':
-			return i + 1, escaped
-		case '\\':
-			escaped = true
-			if i = validEscape(src, i); i < 0 {
-				return -1, escaped
+	for i++; i+8 <= len(src); i += 8 {
+		if m := special(load(src, i)); m != 0 {
+			if i += bits.TrailingZeros64(m) >> 3; src[i] == '"' {
+				return i + 1, false
 			}
-		default:
-			return -1, escaped
+			break
 		}
 	}
+	return validRest(src, i)
+}
+
+// validRest is validString from within the string on.
+func validRest(src []byte, i int) (end int, escaped bool) {
 	for i < len(src) && src[i] >= ' ' {
 		switch src[i] {
 		case '"':
@@ -159,8 +151,22 @@ func validString(src []byte, i int) (end int, escaped bool) {
 		default:
 			i++
 		}
+		for ; i+8 <= len(src); i += 8 {
+			if m := special(load(src, i)); m != 0 {
+				i += bits.TrailingZeros64(m) >> 3
+				break
+			}
+		}
 	}
 	return -1, escaped
+}
+
+// special marks the first byte of w that does not stand for itself in a JSON
+// string: a quote, a backslash or a control character. Bytes above that one may
+// be marked wrongly. With its second bit turned over a quote is next to the
+// control characters.
+func special(w uint64) uint64 {
+	return ((w ^ lows*2 - lows*'!') | (w ^ lows*'\\' - lows)) &^ w & highs
 }
 
 // validEscape returns the index after the escape at i, or -1.
