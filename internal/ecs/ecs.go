@@ -247,11 +247,11 @@ func appendPart(buf []byte, mark byte, part []byte) []byte {
 // it is written; nothing for null and for objects and lists. It stands until
 // the next call.
 func (st *state) textOf(raw []byte) []byte {
+	if st.clean && len(raw) > 1 && raw[0] == '"' && bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1]
+	}
 	switch jsonscan.Kind(raw) {
 	case '"':
-		if st.clean && bytes.IndexByte(raw, '\\') < 0 {
-			return raw[1 : len(raw)-1]
-		}
 		text, escaped, ok := jsonscan.Text(raw)
 		if ok && !escaped && utf8.Valid(text) {
 			return text
@@ -271,10 +271,10 @@ func isEmpty(raw []byte) bool {
 		return len(raw) == 0
 	}
 	switch first, last := raw[0], raw[len(raw)-1]; {
-	case first == 'n':
-		return true
 	case first == '"':
 		return len(raw) == 2
+	case first == 'n':
+		return true
 	case first == '{' && last == '}', first == '[' && last == ']':
 		for _, c := range raw[1 : len(raw)-1] {
 			if c != ' ' && c != '\n' && c != '\t' && c != '\r' {

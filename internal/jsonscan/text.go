@@ -137,10 +137,12 @@ func AppendString(dst, s []byte) []byte {
 			out = slices.Grow(out[:n], len(s)-i+roomy)
 			out = out[:cap(out)]
 		}
-		moved, written := appendWords(out[n:], s[i:])
-		n += written
-		if i += moved; i == len(s) {
-			break
+		if i+8 <= len(s) {
+			moved, written := appendWords(out[n:], s[i:])
+			n += written
+			if i += moved; i == len(s) {
+				break
+			}
 		}
 		switch c := s[i]; {
 		case c == '"', c == '\\':
