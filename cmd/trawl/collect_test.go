@@ -196,7 +196,7 @@ func TestOlderRecords(t *testing.T) {
 // window is read again.
 func TestVeryLate(t *testing.T) {
 	t.Parallel()
-	s := newScenario(t, setup{sources: "{audit: {start: 25h, interval: 200ms, overlap: 1ms, revisit: [5s]}}"})
+	s := newScenario(t, setup{sources: "{audit: {start: 25h, interval: 200ms, overlap: 1ms, revisit: [2s]}}"})
 	s.tenant.AddAudit(saassim.Batch{N: 100})
 	s.once(0)
 	s.tenant.AddAudit(saassim.Batch{N: 10, From: s.now().Add(-time.Microsecond), Late: time.Hour})

@@ -53,7 +53,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	if testing.Short() {
 		lives = 15
 	}
-	for seed := range uint64(8) {
+	for seed := range seeds(8) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := rand.New(&shared{source: rand.NewPCG(seed, 2)})

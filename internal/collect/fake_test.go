@@ -325,6 +325,14 @@ func (l *memoryLog) delivered() map[string]int {
 	return n
 }
 
+// seeds is how many of so many random courses are tried.
+func seeds(n uint64) uint64 {
+	if underRace {
+		return n / 2
+	}
+	return n
+}
+
 var testFeed = pagelog.Feed{Connection: "acme", Source: "audit"}
 
 // source is one with a time field and, unless changed, a day of retention.

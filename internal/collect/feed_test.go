@@ -217,7 +217,7 @@ func TestNothingLost(t *testing.T) {
 	if testing.Short() {
 		lives = 30
 	}
-	for seed := range uint64(8) {
+	for seed := range seeds(8) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 1))

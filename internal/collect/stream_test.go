@@ -22,7 +22,7 @@ func TestStreamNothingLost(t *testing.T) {
 	if testing.Short() {
 		lives = 30
 	}
-	for seed := range uint64(6) {
+	for seed := range seeds(6) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {

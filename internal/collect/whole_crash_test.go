@@ -133,7 +133,7 @@ func TestReadingGoesOn(t *testing.T) {
 // feed goes on.
 func TestUnansweredWrites(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(20) {
+	for seed := range seeds(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, 1))
@@ -214,11 +214,7 @@ func TestFullLogWhileTelling(t *testing.T) {
 // happened since the last one.
 func TestManyDays(t *testing.T) {
 	t.Parallel()
-	seeds := uint64(12)
-	if underRace {
-		seeds = 3
-	}
-	for seed := range seeds {
+	for seed := range seeds(8) {
 		for name, change := range map[string]func(*Options){"windows": nil, "only whole": onlyWhole} {
 			t.Run(fmt.Sprint(name, " ", seed), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { manyDays(t, rand.New(rand.NewPCG(seed, 7)), change) })
