@@ -129,7 +129,8 @@ func (l *Log) openEmbedded(ctx context.Context, o Options) error {
 	if l.srv, l.out, err = startServer(dir, l.logger); err != nil {
 		return err
 	}
-	if err := l.connect("", nats.InProcessServer(l.srv)); err != nil {
+	// Nobody but a machine that is very busy keeps this connection from being made.
+	if err := l.connect("", nats.InProcessServer(l.srv), nats.Timeout(answerLimit)); err != nil {
 		return err
 	}
 	meta := map[string]string{metaFormat: format, metaLog: st.ID}
@@ -149,7 +150,7 @@ func (l *Log) openEmbedded(ctx context.Context, o Options) error {
 
 func (l *Log) openCluster(ctx context.Context, o Options) error {
 	l.path = "stream " + pagesName
-	if err := l.connect(o.URL); err != nil {
+	if err := l.connect(o.URL, nats.Timeout(answerTimeout)); err != nil {
 		return err
 	}
 	// Older ones pass over the condition on all lanes of a feed.
