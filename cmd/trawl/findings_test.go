@@ -91,6 +91,9 @@ func TestFindings(t *testing.T) {
 			s := newScenario(t, setup{tenant: wiz.Options{FindingCap: 100, DetectionCap: 150}, sources: findingSources})
 			s.faults(faults)
 			for source, n := range map[string]int{"vulnerabilities": 400, "configuration_findings": 300, "detections": 200} {
+				if underRace {
+					n /= 2
+				}
 				s.tenant.AddFindings(source, saassim.Batch{N: n})
 			}
 			if said := s.once(0); faults == "" && strings.Contains(said, "feed is not well") {
@@ -108,7 +111,7 @@ func TestFindings(t *testing.T) {
 				t.Errorf("%d requests for events that were there already", again-asked)
 			}
 
-			for source, n := range map[string]int{"vulnerabilities": 60, "configuration_findings": 60, "detections": 60} {
+			for source, n := range map[string]int{"vulnerabilities": 60, "configuration_findings": 60, "detections": 40} {
 				s.tenant.ChangeFindings(source, n)
 				s.tenant.AddFindings(source, saassim.Batch{N: 20, From: s.now().Add(-time.Second), To: s.now()})
 			}
