@@ -89,13 +89,19 @@ func TestFreshness(t *testing.T) {
 	}
 	own := *src
 	own.Facts.Latency, own.Facts.VisibleWithin = "some minutes", catalog.Duration(15*time.Minute)
+	worded := *src
+	worded.Facts.Latency, worded.Facts.VisibleWithin = "near real time", 0
 	var feeds []*Feed
 	var sources []Configured
-	for connection, late := range map[string]time.Duration{"quick": time.Minute, "slow": 6 * time.Hour, "near": 16 * time.Minute} {
+	for connection, late := range map[string]time.Duration{"quick": time.Minute, "slow": 6 * time.Hour, "near": 16 * time.Minute, "worded": time.Hour} {
 		f := newFeed(connection, src.ID)
 		f.Records, f.Unlisted.Count = 1, 1
 		f.Unlisted.Lateness.Add(late)
-		feeds, sources = append(feeds, f), append(sources, Configured{connection, &own, time.Minute})
+		of := &own
+		if connection == "worded" {
+			of = &worded
+		}
+		feeds, sources = append(feeds, f), append(sources, Configured{connection, of, time.Minute})
 	}
 	r := Make(Input{Now: began, Feeds: feeds, Sources: sources})
 	fresh := r.Products[0].Scores.Freshness
@@ -106,7 +112,7 @@ func TestFreshness(t *testing.T) {
 	if err := r.HTML(&page); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Later than documented: slow/audit.", `15 minutes <span class="soft">some minutes</span>`, `class="differs"`} {
+	for _, want := range []string{"Later than documented: slow/audit.", `15 minutes <span class="soft">some minutes</span>`, `class="differs"`, "<td>near real time</td>"} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("the page lacks %s", want)
 		}
