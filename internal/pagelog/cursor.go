@@ -99,6 +99,10 @@ func (c *cursor) awaitFor(ctx context.Context, d time.Duration) ([]message, erro
 func (c *cursor) certain(ctx context.Context, n int) ([]message, error) {
 	limit := time.Now().Add(c.l.limit)
 	for wait := time.Duration(0); ; wait = min(max(2*wait, time.Second), c.l.timeout) {
+		// What comes without a wait would never ask.
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		fresh := c.consumer == nil
 		if err := c.open(ctx); err != nil {
 			return nil, err

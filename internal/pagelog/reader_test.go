@@ -331,6 +331,22 @@ func TestHeadersOfOneFeed(t *testing.T) {
 	})
 }
 
+// TestPagesCancelled: who is asked to stop does not read a long log to its end.
+func TestPagesCancelled(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, o Options) {
+		l := openWith(t, o)
+		appendPages(t, l, audit, Live, 1, 4*aheadMessages, 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		n := 0
+		err := l.Pages(ctx, audit, 0, func(Page) error { n++; cancel(); return nil })
+		if !errors.Is(err, context.Canceled) || n > aheadMessages {
+			t.Errorf("%d pages, %v", n, err)
+		}
+	})
+}
+
 // TestPagesInParts: a page that was cut comes whole.
 func TestPagesInParts(t *testing.T) {
 	t.Parallel()
