@@ -174,7 +174,6 @@ func (a *app) demoLive(ctx context.Context, cfg *config.Config, logger *slog.Log
 
 // demoRun collects while the tenant makes records, until ctx ends.
 func (a *app) demoRun(ctx context.Context, cfg *config.Config, logger *slog.Logger, tenants demoTenants, dir string) (err error) {
-	collectEarlier()
 	e, closing, err := takeOver(ctx, cfg, logger)
 	if err != nil {
 		return err

@@ -36,6 +36,7 @@ func takeOver(ctx context.Context, cfg *config.Config, logger *slog.Logger) (e *
 
 // openEngine opens the engine for work, once it is free.
 func openEngine(ctx context.Context, cfg *config.Config, logger *slog.Logger) (*engine.Engine, error) {
+	collectEarlier()
 	deadline := time.Now().Add(lockPatience)
 	for {
 		if client, err := console.Dial(ctx, cfg.DataDir); err == nil {
@@ -65,6 +66,7 @@ func (a *app) withEngine(ctx context.Context, cfg *config.Config, f func(console
 		if !errors.Is(err, console.ErrNotRunning) {
 			return err
 		}
+		collectEarlier()
 		e, err := engine.Open(ctx, cfg, engine.Options{Logger: logger, Offline: true})
 		if err == nil {
 			return errors.Join(f(e), e.Close())

@@ -74,7 +74,6 @@ func profileCPU(path string) (stop func() error, err error) {
 // address for monitoring, progress for people.
 func (a *app) collect(ctx context.Context, cfg *config.Config, logger *slog.Logger, once bool) (err error) {
 	e, closing, err := takeOver(ctx, cfg, logger)
-	collectEarlier()
 	switch {
 	case err == nil:
 	case ctx.Err() == nil || !errors.Is(err, context.Canceled):
@@ -147,7 +146,8 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 
 // collectSeldom is for a process that starts, which most verbs never do more
 // than: the catalogue is small, and what reading it leaves behind is not worth
-// looking through it ten times.
+// looking through it ten times. A log, which may be large, is opened after
+// collectEarlier.
 func collectSeldom() { collectGarbage(400) }
 
 // collectEarlier makes the collector of garbage begin a little earlier than
