@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -338,8 +339,9 @@ func (r *reporter) read(ctx context.Context, id string) (report, error) {
 	answer, err := r.client.Ask(ctx, "report", r.spec.Read, r.spec.Scopes, map[string]any{"id": id})
 	var refused *fetch.Error
 	switch {
-	case errors.As(err, &refused) && refused.Class == fetch.Permanent: // the query is ours; what may be wrong with it is the id
-		return report{}, fmt.Errorf("report %s: %s; see with `trawl wiz report list` which there are", id, cmp.Or(refused.Message, "the API knows of none"))
+	case errors.As(err, &refused) && refused.Class == fetch.Permanent && refused.Message != "" &&
+		(refused.Status == http.StatusOK || refused.Status == http.StatusBadRequest): // the API's own words; the query is ours, so what may be wrong with it is the id
+		return report{}, fmt.Errorf("report %s: %s; see with `trawl wiz report list` which there are", id, refused.Message)
 	case err != nil:
 		return report{}, err
 	case len(answer) == 0:

@@ -30,6 +30,7 @@ type reportTenant struct {
 	name    string // of the report
 	fail    string // the API's message to every order
 	expired int    // so many times an address is refused
+	moved   bool   // the API is elsewhere
 }
 
 func newReportTenant(t *testing.T) *reportTenant {
@@ -55,6 +56,10 @@ func (r *reportTenant) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 		_, _ = io.WriteString(w, "ID,Timestamp,Action,Status\nreported-"+req.URL.Query().Get("run")+",2026-01-02T03:04:05Z,Login,SUCCESS\n")
 	case "/graphql":
+		if r.moved {
+			http.Redirect(w, req, "https://elsewhere.example/graphql", http.StatusFound)
+			return
+		}
 		var body struct {
 			Query     string
 			Variables map[string]any
@@ -167,6 +172,7 @@ func TestReport(t *testing.T) {
 		"address expired":      {change: func(r *reportTenant) { r.expired = 2 }, args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, status: 1, says: "the address may have expired; try again with `trawl wiz report download wiz-prod rep-1`"},
 		"address expired once": {change: func(r *reportTenant) { r.expired = 1 }, args: []string{"download", "wiz-prod", "rep-1", "-o", "-"}, stdout: file},
 		"no such report":       {args: []string{"download", "wiz-prod", "rep-2"}, status: 1, says: "report rep-2: there is none of this id"},
+		"nobody of the API":    {change: func(r *reportTenant) { r.moved = true }, args: []string{"download", "wiz-prod", "rep-1"}, status: 1, says: "elsewhere.example"},
 		"refused":              {change: func(r *reportTenant) { r.fail = "access denied, at least one permission is missing" }, args: []string{"create", "wiz-prod"}, status: 1, says: "create:reports"},
 		"never ready":          {change: func(r *reportTenant) { r.states = []string{"QUEUED"} }, args: []string{"download", "wiz-prod", "rep-1", "--timeout", "20ms"}, status: 1, says: "was not ready within 20ms"},
 		"ordered once only":    {change: func(r *reportTenant) { r.fail = "internal error" }, args: []string{"create", "wiz-prod"}, status: 1, says: "before you try again, see with `trawl wiz report list`"},
