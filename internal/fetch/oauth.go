@@ -32,7 +32,7 @@ const (
 // grant gets an access token by an OAuth 2 grant (RFC 6749, section 4). A
 // refresh token that comes with it is kept before anyone sees the access token.
 func (c *Client) grant(ctx context.Context, auth *catalog.Auth) (*oauth2.Token, *Error) {
-	n, caller := c.names(nil), ctx
+	n := c.names(nil)
 	n.own = map[string]any{}
 	var refresh *rotating
 	if auth.Rotates != "" {
@@ -41,21 +41,26 @@ func (c *Client) grant(ctx context.Context, auth *catalog.Auth) (*oauth2.Token, 
 			return nil, c.unreadable(err)
 		}
 		n.own[auth.Rotates] = refresh.current
-		// An answer that nobody waits for would take the next refresh token along.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), rotatingAnswer)
-		defer cancel()
 	}
-	token, e := c.post(ctx, n, auth)
+	post := func() (*oauth2.Token, *refusal) {
+		if refresh == nil {
+			return c.post(ctx, n, auth)
+		}
+		// An answer that nobody waits for would take the next refresh token along.
+		patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotatingAnswer)
+		defer cancel()
+		return c.post(patient, n, auth)
+	}
+	token, e := post()
 	switch {
 	case e == nil || e.Class != Auth:
 	case auth.JWT != nil && c.setClock(e.date):
-		token, e = c.post(ctx, n, auth)
+		token, e = post()
 	case !c.refused && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden):
 		wait := jitter(leastDoubt, mostDoubt)
-		c.warn(caller, c.fail(&e.Error), nil, 1, wait, true)
-		if sleep(caller, wait) == nil {
-			token, e = c.post(ctx, n, auth)
+		c.warn(ctx, c.fail(&e.Error), nil, 1, wait, true)
+		if sleep(ctx, wait) == nil {
+			token, e = post()
 		}
 	}
 	c.refused = e != nil && (e.Class == Auth || c.refused)

@@ -229,6 +229,29 @@ func TestStoppedWhileRotating(t *testing.T) {
 	})
 }
 
+// TestSlowRefusalWhileRotating: however long a server took to refuse by mistake,
+// the answer with the next refresh token is waited for as long as any.
+func TestSlowRefusalWhileRotating(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, vault := &rotator{good: firstRefresh, slow: rotatingAnswer * 3 / 4}, &safe{}
+		c, a := rotate(t, server, vault, nil)
+		a.token = func(n int, form url.Values) *http.Response {
+			if n == 1 {
+				time.Sleep(server.slow)
+				return respond(401, `{}`)
+			}
+			return server.answer(n, form)
+		}
+		if err := c.SignIn(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if len(vault.all) != 1 {
+			t.Errorf("%d stored", len(vault.all))
+		}
+	})
+}
+
 // TestSeal looks at what is stored: it opens for its connection, its credential
 // and its configured token only.
 func TestSeal(t *testing.T) {
