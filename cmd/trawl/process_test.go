@@ -147,9 +147,9 @@ func (s *scenario) asked() bool { return s.requests()["auditLogEntries"] > 0 }
 // machine.
 const longest = 5 * time.Minute
 
-// stopLimit is when stopping counts as hanging. Ten seconds are promised, which
-// the tests of the engine look at; a machine that is busy takes longer. What
-// hangs in tests of stopping hangs longer than this.
+// stopLimit is when stopping counts as hanging. Ten seconds are meant, but no
+// test holds a busy machine to that. What hangs in tests of stopping hangs
+// longer than this.
 const stopLimit = 2 * time.Minute
 
 func TestStopOnce(t *testing.T) {
