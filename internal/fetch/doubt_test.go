@@ -70,17 +70,27 @@ func TestDoubtedRefusal(t *testing.T) {
 	}
 }
 
-// Who stops meanwhile waits for nothing.
+// Who stops meanwhile waits for nothing, and leaves nobody else with less than
+// two tries.
 func TestDoubtCalledOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := &api{token: func(int, url.Values) *http.Response { return respond(401, "") }}
+		a := &api{token: func(n int, _ url.Values) *http.Response {
+			if n <= 2 {
+				return respond(401, "")
+			}
+			return tokenAnswer("token", 30)
+		}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
 		begun := time.Now()
-		err := client(t, a, nil).SignIn(ctx)
+		c := client(t, a, nil)
+		err := c.SignIn(ctx)
 		if err == nil || a.signIns != 1 || time.Since(begun) > time.Second/2 {
 			t.Errorf("%v after %s and %d sign-ins", err, time.Since(begun), a.signIns)
+		}
+		if err := c.SignIn(t.Context()); err != nil || a.signIns != 3 {
+			t.Errorf("the next: %v after %d sign-ins", err, a.signIns)
 		}
 	})
 }

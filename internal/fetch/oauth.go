@@ -59,9 +59,10 @@ func (c *Client) grant(ctx context.Context, auth *catalog.Auth) (*oauth2.Token, 
 	case !c.refused && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden):
 		wait := jitter(leastDoubt, mostDoubt)
 		c.warn(ctx, c.fail(&e.Error), nil, 1, wait, true)
-		if sleep(ctx, wait) == nil {
-			token, e = post()
+		if sleep(ctx, wait) != nil {
+			return nil, c.fail(&e.Error) // called off: the next sign-in doubts it again
 		}
+		token, e = post()
 	}
 	c.refused = e != nil && (e.Class == Auth || c.refused)
 	switch {
