@@ -91,15 +91,20 @@ func TestFreshness(t *testing.T) {
 	own.Facts.Latency, own.Facts.VisibleWithin = "some minutes", catalog.Duration(15*time.Minute)
 	worded := *src
 	worded.Facts.Latency, worded.Facts.VisibleWithin = "near real time", 0
+	timed := *src
+	timed.Facts.Latency, timed.Facts.VisibleWithin = "", catalog.Duration(20*time.Minute)
 	var feeds []*Feed
 	var sources []Configured
-	for connection, late := range map[string]time.Duration{"quick": time.Minute, "slow": 6 * time.Hour, "near": 16 * time.Minute, "worded": time.Hour} {
+	for connection, late := range map[string]time.Duration{"quick": time.Minute, "slow": 6 * time.Hour, "near": 16 * time.Minute, "worded": time.Hour, "timed": 21 * time.Minute} {
 		f := newFeed(connection, src.ID)
 		f.Records, f.Unlisted.Count = 1, 1
 		f.Unlisted.Lateness.Add(late)
 		of := &own
-		if connection == "worded" {
+		switch connection {
+		case "worded":
 			of = &worded
+		case "timed":
+			of = &timed
 		}
 		feeds, sources = append(feeds, f), append(sources, Configured{connection, of, time.Minute})
 	}
@@ -108,11 +113,14 @@ func TestFreshness(t *testing.T) {
 	if !slices.Equal(fresh.Within, []string{"quick/audit"}) || !slices.Equal(fresh.Later, []string{"slow/audit"}) {
 		t.Errorf("within %q, later %q", fresh.Within, fresh.Later)
 	}
+	if told := fresh.DocumentedText; !strings.Contains(told, "some minutes") || !strings.Contains(told, "near real time") || !strings.Contains(told, "20 minutes") {
+		t.Errorf("documented: %s", told)
+	}
 	var page strings.Builder
 	if err := r.HTML(&page); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Later than documented: slow/audit.", `15 minutes <span class="soft">some minutes</span>`, `class="differs"`, "<td>near real time</td>"} {
+	for _, want := range []string{"Later than documented: slow/audit.", `15 minutes <span class="soft">some minutes</span>`, `class="differs"`, "<td>near real time</td>", "<td>20 minutes</td>"} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("the page lacks %s", want)
 		}

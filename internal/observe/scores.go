@@ -113,7 +113,11 @@ func (s *sums) add(f *Feed, r *FeedReport, c Configured) {
 		return
 	}
 	s.fresher(r.Feed+", without a place", &f.Unlisted.Lateness, c)
-	if told := r.Lateness.DocumentedText; told != "" && !slices.Contains(s.told, told) {
+	told := r.Lateness.DocumentedText
+	if told == "" && r.Lateness.Documented > 0 {
+		told = roughly(r.Lateness.Documented)
+	}
+	if told != "" && !slices.Contains(s.told, told) {
 		s.told = append(s.told, told)
 	}
 	switch r.Lateness.Difference {
