@@ -26,7 +26,7 @@ type Position struct {
 	ForgetTo  uint64    `json:"forget_to,omitempty"` // ids in pages up to this sequence do not count as seen (set by reset)
 	Counts    Counts    `json:"counts"`              // since the feed began
 
-	Interval time.Duration `json:"interval,omitempty"` // of the live lane when its round began: how late a record counts at most that was not asked for before
+	Interval time.Duration `json:"interval,omitempty"` // of the live lane when its round began: how long after it was last asked for a record counts as shown at most
 
 	Asked time.Duration `json:"asked,omitempty"` // how far back the product answered for, at most
 	Reach time.Duration `json:"reach,omitempty"` // how old the oldest record was that it answered with, new or known

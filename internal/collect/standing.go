@@ -27,13 +27,14 @@ func (s *Standing) Delay(at, fetched time.Time) time.Duration {
 	return delay(at, fetched, s.round, s.interval)
 }
 
-// delay is how late a record became visible that was found in a round. One that
-// was asked for the first time was perhaps there all the while: a feed that lags,
-// or stood still, must not take its own lag for the product's.
+// delay is how late a record became visible that was found in a round. It was
+// not there when its time was last read, which is when the round before ended;
+// when after that it came, a feed that asks every interval would know to that.
+// One that lags, or stood still, must not take its own lag for the product's.
 func delay(at, fetched, round time.Time, interval time.Duration) time.Duration {
 	d := fetched.Sub(at)
-	if interval > 0 && !at.Before(round) {
-		return min(d, interval)
+	if interval > 0 {
+		d = min(d, max(round.Sub(at), 0)+interval)
 	}
 	return d
 }
