@@ -65,6 +65,7 @@ func (a *app) normalizeCommand() *cobra.Command {
 		if terminal(a.stdin) > 0 && !a.quiet {
 			fmt.Fprintln(a.stderr, "reading records from the terminal; Ctrl-D ends them")
 		}
+		collectEarlier() // records may be large
 		return normalize(cmd.Context(), a.stdin, a.stdout, int64(limit), convert)
 	}
 	return cmd

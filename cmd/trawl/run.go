@@ -146,8 +146,8 @@ func (a *app) summary(ctx context.Context, e *engine.Engine) error {
 
 // collectSeldom is for a process that starts, which most verbs never do more
 // than: the catalogue is small, and what reading it leaves behind is not worth
-// looking through it ten times. A log, which may be large, is opened after
-// collectEarlier.
+// looking through it ten times. A log and records, which may be large, are read
+// after collectEarlier.
 func collectSeldom() { collectGarbage(400) }
 
 // collectEarlier makes the collector of garbage begin a little earlier than
