@@ -120,11 +120,15 @@ func normalize(ctx context.Context, in io.Reader, out io.Writer, limit int64, co
 		}()
 	}
 	w := bufio.NewWriterSize(out, 1<<20)
+	interrupted := func() error { return errors.Join(errors.New("interrupted"), w.Flush()) }
 	for {
 		select {
 		case <-ctx.Done():
-			return errors.Join(errors.New("interrupted"), w.Flush())
+			return interrupted()
 		case b, more := <-ordered:
+			if !more && ctx.Err() != nil { // the input did not end: nobody reads it any more
+				return interrupted()
+			}
 			if !more {
 				return w.Flush()
 			}
