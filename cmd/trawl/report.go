@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -28,10 +27,18 @@ import (
 // verb has a product's name.
 const reportsOf = "wiz"
 
+// formats are those of reports, and what a file of each begins with.
+var formats = map[string][]byte{"csv": {}, "json": []byte("[")}
+
+// reportTime is how the products' orders write times.
+const reportTime = "2006-01-02T15:04:05.000000Z"
+
 // Between two looks at a report that is being made there is a wait, which grows.
 const (
 	reportPoll = 5 * time.Second // at most
 	reportSoon = reportPoll / 10 // at first
+	// Before an order is repeated that the API throttled without saying how long.
+	reportThrottle = time.Second
 )
 
 func (a *app) wizCommand() *cobra.Command {
@@ -60,10 +67,17 @@ type reportFlags struct {
 	out     string
 	noWait  bool
 	timeout time.Duration
+
+	deadline time.Time // timeout after the check
 }
 
-// check refuses a file that can't be written, before anything is ordered.
+// check refuses a wait that is none and a file that can't be written, before
+// anything is ordered.
 func (f *reportFlags) check() error {
+	if f.timeout <= 0 {
+		return misuse(fmt.Errorf("--timeout is %s, and must be more than 0", f.timeout))
+	}
+	f.deadline = time.Now().Add(f.timeout)
 	if f.out == "" || f.out == "-" || f.noWait {
 		return nil
 	}
@@ -77,8 +91,8 @@ func (f *reportFlags) check() error {
 }
 
 func (f *reportFlags) add(cmd *cobra.Command, waits bool) {
-	cmd.Flags().StringVarP(&f.out, "out", "o", "", "`FILE` to write, - for the standard output (default the report's name, where there is no such file)")
-	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Minute, "how long to wait for the file")
+	cmd.Flags().StringVarP(&f.out, "out", "o", "", "`FILE` to write, - for the standard output (default one of the report's name here, where there is none of it)")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Minute, "how long to wait for the file at most")
 	if waits {
 		cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "order it, and leave the file for trawl wiz report download")
 	}
@@ -105,34 +119,36 @@ func (a *app) reportCreateCommand() *cobra.Command {
 	var f reportFlags
 	var kind, name, format, since, until string
 	cmd := &cobra.Command{
-		Use:     "create CONNECTION",
-		Short:   "Make a report, wait for its file and download it",
+		Use:   "create CONNECTION",
+		Short: "Make a report, wait for its file and download it",
+		Long: "Orders a report of the records between --since and --until, waits for its file and downloads it.\n" +
+			"Without --since it is of all records that the product has. Where the product asks to be left alone\n" +
+			"for a while, the order is repeated then, until --timeout.",
 		Example: "  trawl wiz report create wiz-prod --since 90d -o audit.csv\n  trawl import wiz-prod/audit audit.csv",
 	}
 	f.add(cmd, true)
 	cmd.Flags().StringVar(&kind, "kind", "audit", "what the report is of")
 	cmd.Flags().StringVar(&name, "name", "", "name of the report (default one with the time)")
 	cmd.Flags().StringVar(&format, "as", "csv", "csv or json")
-	cmd.Flags().StringVar(&since, "since", "", "beginning of the records: a `TIME`, a date, or how long ago, like 90d")
-	cmd.Flags().StringVar(&until, "until", "", "end of the records, likewise")
+	cmd.Flags().StringVar(&since, "since", "", "beginning of the records: a `TIME`, a date, or how long ago, like 90d (default all that the product has)")
+	cmd.Flags().StringVar(&until, "until", "", "end of the records, likewise (default now)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := f.check(); err != nil {
 			return err
 		}
-		if format != "csv" && format != "json" {
+		if formats[format] == nil {
 			return misuse(fmt.Errorf("--as is %q; it can be csv or json", format))
 		}
-		now := time.Now()
-		names := map[string]any{"format": strings.ToUpper(format), "name": cmp.Or(name, "trawl "+kind+" "+now.UTC().Format("2006-01-02 150405"))}
-		for flag, text := range map[string]string{"since": since, "until": until} {
-			if text == "" {
-				continue
-			}
-			at, err := moment("--"+flag, text, now)
-			if err != nil {
-				return err
-			}
-			names[flag] = at.UTC().Format("2006-01-02T15:04:05.000000Z")
+		names := map[string]any{"format": strings.ToUpper(format), "name": cmp.Or(name, "trawl-"+kind+"-"+time.Now().UTC().Format("20060102-150405"))}
+		from, to, err := reportPeriod(since, until)
+		if err != nil {
+			return err
+		}
+		if since != "" {
+			names["since"] = from.UTC().Format(reportTime)
+		}
+		if until != "" {
+			names["until"] = to.UTC().Format(reportTime)
 		}
 		r, err := a.reporter(args[0])
 		if err != nil {
@@ -143,22 +159,38 @@ func (a *app) reportCreateCommand() *cobra.Command {
 		if !ok {
 			return misuse(fmt.Errorf("--kind is %q; there can be reports of: %s", kind, strings.Join(slices.Sorted(maps.Keys(r.spec.Kinds)), ", ")))
 		}
+		if path := fileName(name, formats[format]); name != "" && f.out == "" && !f.noWait && taken(path) {
+			return misuse(fmt.Errorf("there is a %s here already; say with --out which file to write", shellWord(path)))
+		}
 		names["type"] = of.Type
 		query := r.spec.Create
 		query.GraphQL.Variables = merged(query.GraphQL.Variables, of.Variables)
-		made, err := r.order(cmd.Context(), "report", query, names)
+		made, err := r.order(cmd.Context(), "report", query, names, &f)
 		if err != nil {
 			return err
 		}
-		if err := r.finish(cmd.Context(), made, report{}, &f); err != nil || f.noWait {
-			return err
-		}
-		if of.Source != "" && f.out != "-" && !a.quiet {
-			fmt.Fprintf(a.stderr, "to put its records into the log: trawl import %s/%s %s\n", args[0], of.Source, f.out)
-		}
-		return nil
+		return r.finish(cmd.Context(), made, report{}, &f)
 	}
 	return cmd
+}
+
+// reportPeriod is period of what has happened; without since it has no beginning.
+func reportPeriod(since, until string) (from, to time.Time, err error) {
+	now := time.Now()
+	if since != "" {
+		from, to, err = period(since, until)
+	} else if until != "" {
+		to, err = moment("--until", until, now)
+	}
+	switch {
+	case err != nil:
+		return from, to, err
+	case since != "" && from.Equal(to):
+		err = misuse(fmt.Errorf("there is nothing between --since %s and --until %s", since, cmp.Or(until, "now")))
+	case until != "" && to.After(now.Add(time.Second)): // period has read the clock later
+		err = misuse(fmt.Errorf("--until %s is in the future", until))
+	}
+	return from, to, err
 }
 
 func (a *app) reportRerunCommand() *cobra.Command {
@@ -166,9 +198,9 @@ func (a *app) reportRerunCommand() *cobra.Command {
 		Use:   "rerun CONNECTION ID",
 		Short: "Make the file of a report anew, wait for it and download it",
 	}
-	return a.onReport(cmd, true, func(ctx context.Context, r *reporter, id string) (made, before report, err error) {
+	return a.onReport(cmd, true, func(ctx context.Context, r *reporter, id string, f *reportFlags) (made, before report, err error) {
 		if before, err = r.read(ctx, id); err == nil {
-			made, err = r.order(ctx, "rerun of report", r.spec.Rerun, map[string]any{"id": id})
+			made, err = r.order(ctx, "rerun of report", r.spec.Rerun, map[string]any{"id": id}, f)
 		}
 		return made, before, err
 	})
@@ -179,7 +211,7 @@ func (a *app) reportDownloadCommand() *cobra.Command {
 		Use:   "download CONNECTION ID",
 		Short: "Wait for the file of a report and download it",
 	}
-	return a.onReport(cmd, false, func(ctx context.Context, r *reporter, id string) (found, before report, err error) {
+	return a.onReport(cmd, false, func(ctx context.Context, r *reporter, id string, _ *reportFlags) (found, before report, err error) {
 		found, err = r.read(ctx, id)
 		return found, report{}, err
 	})
@@ -187,10 +219,9 @@ func (a *app) reportDownloadCommand() *cobra.Command {
 
 // onReport makes a verb of one that ends with the file of a report that there
 // is; before is as in finish.
-func (a *app) onReport(cmd *cobra.Command, orders bool, do func(ctx context.Context, r *reporter, id string) (one, before report, err error)) *cobra.Command {
+func (a *app) onReport(cmd *cobra.Command, orders bool, do func(ctx context.Context, r *reporter, id string, f *reportFlags) (one, before report, err error)) *cobra.Command {
 	var f reportFlags
 	f.add(cmd, orders)
-	cmd.Args = cobra.ExactArgs(2)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := f.check(); err != nil {
 			return err
@@ -200,7 +231,7 @@ func (a *app) onReport(cmd *cobra.Command, orders bool, do func(ctx context.Cont
 			return err
 		}
 		defer r.close()
-		one, before, err := do(cmd.Context(), r, args[1])
+		one, before, err := do(cmd.Context(), r, args[1], &f)
 		if err != nil {
 			return err
 		}
@@ -227,6 +258,7 @@ type report struct {
 // reporter orders the reports of a connection.
 type reporter struct {
 	name   string // of the connection
+	feeds  []config.Feed
 	a      *app
 	spec   *catalog.Reports
 	client *fetch.Client
@@ -250,7 +282,7 @@ func (a *app) reporter(connection string) (*reporter, error) {
 	if c.Product.Reports == nil {
 		return nil, misuse(fmt.Errorf("connection %s: the catalogue knows of no reports of %s", connection, c.Product.Name))
 	}
-	r := &reporter{name: connection, a: a, spec: c.Product.Reports}
+	r := &reporter{name: connection, feeds: c.Feeds, a: a, spec: c.Product.Reports}
 	options := fetch.Options{Logger: slog.New(slog.DiscardHandler), UserAgent: userAgent(), Tries: connectTries}
 	if r.client, err = engine.NewClient(c, options); err != nil {
 		return nil, err
@@ -313,17 +345,49 @@ func (r *reporter) list(ctx context.Context) error {
 	}
 	t := &table{header: []string{"ID", "TYPE", "STATE", "LAST RUN", "NAME"}, spare: []string{"TYPE", "LAST RUN"}}
 	for _, one := range reports {
-		t.add(one.ID, one.Type, cmp.Or(one.State, "-"), cmp.Or(one.RunAt, "-"), one.Name)
+		t.add(one.ID, one.Type, cmp.Or(one.State, "-"), ranAt(one.RunAt), one.Name)
 	}
 	t.write(r.a.stdout)
 	return nil
 }
 
-// order has a report made or made anew.
-func (r *reporter) order(ctx context.Context, what string, query catalog.Query, names map[string]any) (report, error) {
-	answer, err := r.order1.Ask(ctx, what, query, r.spec.Scopes, names)
-	if err != nil {
-		return report{}, fmt.Errorf("%w; before you try again, see with `trawl wiz report list` whether it was made", err)
+// ranAt is a time that the API gives, as people are shown times.
+func ranAt(text string) string {
+	if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return when(at)
+	}
+	return cmp.Or(text, "-")
+}
+
+// order has a report made or made anew. An order that came too soon after others
+// was not carried out, and is repeated; of any other that failed that is known
+// only where the permission lacks.
+func (r *reporter) order(ctx context.Context, what string, query catalog.Query, names map[string]any, f *reportFlags) (report, error) {
+	var answer [][]byte
+	for least := cmp.Or(r.a.reportEvery, reportThrottle); ; least = min(2*least, time.Minute) {
+		var err error
+		if answer, err = r.order1.Ask(ctx, what, query, r.spec.Scopes, names); err == nil {
+			break
+		}
+		var refused *fetch.Error
+		if !errors.As(err, &refused) {
+			refused = &fetch.Error{}
+		}
+		switch refused.Class {
+		case fetch.Auth, fetch.Forbidden:
+			return report{}, err
+		case fetch.Throttle:
+		default:
+			return report{}, fmt.Errorf("%w; before you try again, see with %s whether it was made", err, r.verb("list"))
+		}
+		wait := max(least, refused.RetryAfter)
+		if wait > time.Until(f.deadline) {
+			return report{}, fmt.Errorf("%w; nothing was ordered, as the wait would be longer than --timeout %s", err, f.timeout)
+		}
+		r.tell("%s: the API asks to be left alone; it is ordered again in %s", what, short(wait))
+		if pause(ctx, wait); ctx.Err() != nil {
+			return report{}, fmt.Errorf("%s: interrupted; nothing was ordered", what)
+		}
 	}
 	if len(answer) == 0 {
 		return report{}, errors.New("the API made no report and does not say why")
@@ -341,11 +405,11 @@ func (r *reporter) read(ctx context.Context, id string) (report, error) {
 	switch {
 	case errors.As(err, &refused) && refused.Class == fetch.Permanent && refused.Message != "" &&
 		(refused.Status == http.StatusOK || refused.Status == http.StatusBadRequest): // the API's own words; the query is ours, so what may be wrong with it is the id
-		return report{}, fmt.Errorf("report %s: %s; see with `trawl wiz report list` which there are", id, refused.Message)
+		return report{}, fmt.Errorf("report %s: %s; see with %s which there are", id, refused.Message, r.verb("list"))
 	case err != nil:
 		return report{}, err
 	case len(answer) == 0:
-		return report{}, fmt.Errorf("report %s: there is none of this id; see `trawl wiz report list`", id)
+		return report{}, fmt.Errorf("report %s: there is none of this id; see %s", id, r.verb("list"))
 	}
 	return r.parse(answer[0])
 }
@@ -358,7 +422,7 @@ func (r *reporter) finish(ctx context.Context, one, before report, f *reportFlag
 		fmt.Fprintln(r.a.stdout, one.ID)
 		return nil
 	}
-	deadline, wait := time.Now().Add(f.timeout), cmp.Or(r.a.reportEvery, reportSoon)
+	wait := cmp.Or(r.a.reportEvery, reportSoon)
 	for told := ""; ; wait = min(2*wait, reportPoll) {
 		old := one.run == before.run && one.RunAt == before.RunAt && before.run != ""
 		switch {
@@ -367,102 +431,36 @@ func (r *reporter) finish(ctx context.Context, one, before report, f *reportFlag
 		case one.means == "done" && one.url != "":
 			return r.download(ctx, one, f)
 		case one.means == "failed":
-			return fmt.Errorf("report %s failed: %s", one.ID, cmp.Or(one.Failure, "the API does not say why"))
+			return fmt.Errorf("report %s failed: %s; make it anew with %s", one.ID, cmp.Or(one.Failure, "the API does not say why"), r.verb("rerun", one.ID))
 		case one.means == "expired":
-			return fmt.Errorf("report %s: its file has expired; make it anew with `trawl wiz report rerun`", one.ID)
+			return fmt.Errorf("report %s: its file has expired; make it anew with %s", one.ID, r.verb("rerun", one.ID))
 		}
 		if state := strings.TrimSpace(one.State + " " + one.Progress); state != told {
 			told = state
 			r.tell("report %s: %s %%", one.ID, state)
 		}
-		left := time.Until(deadline)
+		left := time.Until(f.deadline)
 		if left <= 0 {
-			return fmt.Errorf("report %s was not ready within %s; go on waiting with `trawl wiz report download`", one.ID, f.timeout)
+			return fmt.Errorf("report %s was not ready within %s; go on waiting with %s", one.ID, f.timeout, r.verb("download", one.ID))
 		}
 		if pause(ctx, min(wait, left)); ctx.Err() != nil {
-			return fmt.Errorf("report %s: interrupted; go on with `trawl wiz report download`", one.ID)
+			return fmt.Errorf("report %s: interrupted; go on with %s", one.ID, r.verb("download", one.ID))
 		}
-		var err error
-		if one, err = r.read(ctx, one.ID); err != nil {
-			return err
-		}
-	}
-}
-
-// download writes a report's file. It appears whole, or not at all.
-func (r *reporter) download(ctx context.Context, one report, f *reportFlags) (err error) {
-	if f.out == "-" {
-		_, err := r.copy(ctx, one, r.a.stdout)
-		return err
-	}
-	if f.out == "" {
-		f.out = fileName(cmp.Or(one.Name, one.ID))
-		if _, err := os.Lstat(f.out); err == nil {
-			return fmt.Errorf("write report: there is a %s here already, which is left as it is; get the report with `trawl wiz report download %s %s --out FILE`", f.out, r.name, one.ID)
-		}
-	}
-	if st, err := os.Stat(f.out); err == nil && !st.Mode().IsRegular() { // a device, or a pipe
-		return r.downloadInto(ctx, one, f.out)
-	}
-	part, err := os.CreateTemp(filepath.Dir(f.out), ".trawl-report-*")
-	if err != nil {
-		return fmt.Errorf("write report: %w", err)
-	}
-	defer func() {
+		next, err := r.read(ctx, one.ID)
 		if err != nil {
-			err = errors.Join(err, os.Remove(part.Name()))
+			return fmt.Errorf("%w; go on with %s", err, r.verb("download", one.ID))
 		}
-	}()
-	n, err := r.copy(ctx, one, part)
-	if err = errors.Join(err, part.Close()); err != nil {
-		return err
+		one = next
 	}
-	if err := os.Rename(part.Name(), f.out); err != nil {
-		return fmt.Errorf("write report: %w", err)
-	}
-	r.tell("report %s: %s written to %s", one.ID, bytes(n), f.out)
-	return nil
 }
 
-// downloadInto writes a report's file into what is no regular file.
-func (r *reporter) downloadInto(ctx context.Context, one report, path string) error {
-	to, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("write report: %w", err)
+// verb is a verb on the connection's reports as it can be typed.
+func (r *reporter) verb(name string, ids ...string) string {
+	text := "trawl " + reportsOf + " report " + name + " " + r.name
+	for _, id := range ids {
+		text += " " + shellWord(id)
 	}
-	_, err = r.copy(ctx, one, to)
-	return errors.Join(err, to.Close())
-}
-
-// copy copies a report's file. An address that has expired meanwhile is asked
-// for again, once.
-func (r *reporter) copy(ctx context.Context, one report, w io.Writer) (int64, error) {
-	n, err := r.client.Download(ctx, one.url, w)
-	if !errors.Is(err, fetch.ErrAddress) {
-		return n, err
-	}
-	if again, readErr := r.read(ctx, one.ID); readErr == nil && again.run == one.run && again.url != "" {
-		n, err = r.client.Download(ctx, again.url, w)
-	}
-	if errors.Is(err, fetch.ErrAddress) {
-		err = fmt.Errorf("%w; try again with `trawl wiz report download %s %s`, or make the file anew with `trawl wiz report rerun`", err, r.name, one.ID)
-	}
-	return n, err
-}
-
-// fileName is the name of a report as one of a file that is in this folder, and
-// not hidden.
-func fileName(name string) string {
-	name = strings.Map(func(c rune) rune {
-		if c == '/' || c == '\\' || c < ' ' {
-			return '_'
-		}
-		return c
-	}, name)
-	if strings.HasPrefix(name, ".") {
-		name = "_" + name[1:]
-	}
-	return name
+	return "`" + text + "`"
 }
 
 func (r *reporter) tell(format string, args ...any) {
