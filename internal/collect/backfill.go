@@ -77,8 +77,8 @@ func (f *Feed) StartBackfill(ctx context.Context, since, until time.Time, concur
 	case concurrency < 1 || concurrency > MostConcurrent:
 		return since, fmt.Errorf("backfill feed %s: concurrency is %d, and must be between 1 and %d", f.opts.Feed, concurrency, MostConcurrent)
 	}
-	if _, _, floor := f.bounds(); !floor.IsZero() {
-		if known := f.remembered(f.now()); since.Before(known) && floor.Before(known) && floor.Before(until) {
+	if _, created, floor := f.bounds(); !floor.IsZero() {
+		if known := f.remembered(f.now()); since.Before(known) && floor.Before(known) && created.Before(known) && floor.Before(until) {
 			f.log.Warn("the log does not know any more what was delivered of so long ago: what the feed has read of this range may be delivered again",
 				"read_from", floor, "known_from", known)
 		}

@@ -153,14 +153,14 @@ func (f *Feed) slipping(p *Position, now time.Time) fault {
 	}
 	lag := now.Sub(p.Watermark)
 	if r := f.opts.Source.Window.Retention.Std(); r > 0 && lag > time.Duration(retentionShare*float64(r)) {
-		return fault{StateLossy, fmt.Sprintf("it lags by %s, and the product keeps records for %s: what is older is lost soon",
-			lag.Round(time.Minute), r)}
+		return fault{StateLossy, fmt.Sprintf("it lagged by %s at %s, and the product keeps records for %s: what is older is lost soon",
+			lag.Round(time.Minute), moment(now), r)}
 	}
 	f.lags = append(f.lags, lag)
 	if len(f.lags) > behindRounds+1 {
 		f.lags = f.lags[1:]
 	}
-	return f.behind(lag)
+	return f.behind(lag, now)
 }
 
 // toMakeUp is the lag that a round makes up for which begins now: the first, or
@@ -176,8 +176,8 @@ func (f *Feed) toMakeUp(p *Position, now time.Time) time.Duration {
 // leastLag is a lag that is no longer the wait for the next round.
 func (f *Feed) leastLag() time.Duration { return max(2*f.opts.Interval, leastBehind) }
 
-// behind names a feed that lags by so much, and by more from round to round.
-func (f *Feed) behind(lag time.Duration) fault {
+// behind names a feed that lags by so much now, and by more from round to round.
+func (f *Feed) behind(lag time.Duration, now time.Time) fault {
 	if len(f.lags) <= behindRounds || lag < f.leastLag() {
 		return fault{}
 	}
@@ -186,26 +186,30 @@ func (f *Feed) behind(lag time.Duration) fault {
 			return fault{}
 		}
 	}
-	return behind(lag, fmt.Sprintf("more with each of the last %d rounds", behindRounds))
+	return behind(lag, now, fmt.Sprintf("more with each of the last %d rounds", behindRounds))
 }
 
 // fallingBehind is behind in the middle of a round that takes longer than all
 // before it: where rounds grow, the next one may be far away. And a round that
 // was to make up for a lag, and has taken as long as that, does not.
 func (f *Feed) fallingBehind(s *Status) fault {
-	lag := s.Lag(f.now())
+	now := f.now()
+	lag := s.Lag(now)
 	if f.lagged > 0 && lag >= max(2*f.lagged, f.leastLag()) {
-		return behind(lag, fmt.Sprintf("%s when its round began", f.lagged.Round(time.Second)))
+		return behind(lag, now, fmt.Sprintf("%s when its round began", f.lagged.Round(time.Second)))
 	}
 	if n := len(f.lags); n == 0 || lag < 3*f.lags[n-1] {
 		return fault{}
 	}
-	return f.behind(lag)
+	return f.behind(lag, now)
 }
 
-func behind(lag time.Duration, since string) fault {
-	return fault{StateBehind, fmt.Sprintf("it lags by %s, %s: the rate limit or the interval is too small for what the product logs", lag.Round(time.Second), since)}
+func behind(lag time.Duration, now time.Time, since string) fault {
+	return fault{StateBehind, fmt.Sprintf("it lagged by %s at %s, %s: the rate limit or the interval is too small for what the product logs", lag.Round(time.Second), moment(now), since)}
 }
+
+// moment is a time in a reason, which is read later than it is written.
+func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // newest is the event time of the newest record of the rounds so far.
 func (f *Feed) newest() time.Time {

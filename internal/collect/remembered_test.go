@@ -141,3 +141,33 @@ func TestAfterLongStop(t *testing.T) {
 		}
 	})
 }
+
+// TestBackfillOfANewFeed: what a feed reads of long ago just after it was begun
+// is all in the log, however old the records are, so that nothing is said; and
+// it is said once that is no longer so.
+func TestBackfillOfANewFeed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		api, log := &tenant{}, newMemoryLog()
+		api.add(every("new", 200, 20*time.Minute)...)
+		f := open(t, api, log, func(o *Options) {
+			o.MaxAge = 48 * time.Hour
+			began := time.Now().Add(-20 * 24 * time.Hour)
+			o.Start = func(time.Time) (time.Time, bool) { return began, true }
+		})
+		var said bytes.Buffer
+		f.log = slog.New(slog.NewTextHandler(&said, nil))
+		for _, c := range []struct{ hours, said int }{{1, 0}, {80, 1}} {
+			trimmed(t, f, log, c.hours)
+			if _, err := f.StartBackfill(t.Context(), time.Now().Add(-30*24*time.Hour), time.Now().Add(-time.Hour), 1); err != nil {
+				t.Fatal(err)
+			}
+			if n := bytes.Count(said.Bytes(), []byte("may be delivered again")); n != c.said {
+				t.Errorf("after %d hours it was said %d times:\n%s", c.hours, n, &said)
+			}
+			if err := f.Do(t.Context(), CancelBackfill); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
