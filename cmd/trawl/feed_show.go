@@ -11,6 +11,7 @@ import (
 	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
+	"github.com/trawlsec/trawl/internal/pagelog"
 )
 
 func (a *app) feedShowCommand() *cobra.Command {
@@ -50,7 +51,10 @@ func (a *app) feedShowCommand() *cobra.Command {
 
 // writeFeed prints everything about a feed.
 func writeFeed(w io.Writer, f collect.Status, now time.Time) {
-	head := fmt.Sprintf("%s/%s is %s", f.Connection, f.Source, f.State)
+	head := fmt.Sprintf("%s/%s", f.Connection, f.Source)
+	if !unread(f) {
+		head += " is " + string(f.State)
+	}
 	if f.Reason != "" {
 		head += ": " + f.Reason
 	}
@@ -78,7 +82,11 @@ func writeFeed(w io.Writer, f collect.Status, now time.Time) {
 	fmt.Fprintln(w)
 	lanes := &table{header: []string{"LANE", "READ TO", "PAGES", "RECORDS", "DUPLICATES", "LATE", "SLICES", "GAPS"}, spare: []string{"PAGES"}}
 	for _, l := range f.Lanes {
-		lanes.add(l.Lane, when(l.Watermark), fmt.Sprint(l.Counts.Pages), fmt.Sprint(l.Counts.Records), fmt.Sprint(l.Counts.Duplicates),
+		name := l.Lane
+		if name == string(pagelog.Push) { // an import is written there, too
+			name += ", import"
+		}
+		lanes.add(name, when(l.Watermark), fmt.Sprint(l.Counts.Pages), fmt.Sprint(l.Counts.Records), fmt.Sprint(l.Counts.Duplicates),
 			fmt.Sprint(l.Counts.Late), fmt.Sprint(len(l.Slices)), fmt.Sprint(len(l.Gaps)))
 	}
 	lanes.write(w)

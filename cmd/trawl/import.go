@@ -127,6 +127,7 @@ func (a *app) importFile(ctx context.Context, e console.Engine, im *importing, n
 		im.sum.New += pushed.New
 		im.sum.Known += pushed.Known
 		im.sum.Covered += pushed.Covered
+		im.sum.Untimed += pushed.Untimed
 		batch, size = nil, 0
 		return err
 	}
@@ -208,16 +209,37 @@ func (im *importing) open(in io.Reader) (_ raw.Reader, closing func(), err error
 	if err != nil {
 		return nil, closing, err
 	}
-	// Any text is a table of a kind, and a page that says "access denied" no export.
-	known := slices.Concat(im.source.Record.ID, im.source.Record.Time)
-	if !slices.ContainsFunc(known, table.Has) {
-		why := ""
+	// Any text is a table of a kind, and a page that says "access denied" no
+	// export; nor is a table of another source one of this.
+	var missing []string
+	for _, wanted := range [][]string{im.source.Record.ID, im.source.Record.Time} {
+		if len(wanted) > 0 && !slices.ContainsFunc(wanted, table.Has) {
+			missing = append(missing, strings.Join(wanted, " or "))
+		}
+	}
+	if len(missing) > 0 {
+		why := "; rename the column in the file, or add its name to columns of the source in the catalogue"
 		if len(im.source.Columns) == 0 {
 			why = "; the catalogue says nothing of a table's columns for it: add columns to the source, or import JSON"
 		}
-		return nil, closing, fmt.Errorf("it is no table of %s: no column of its first line is %s%s", im.source.FullName(), strings.Join(known, " or "), why)
+		return nil, closing, fmt.Errorf("it is no table of %s: no column of its first line is %s; it has %s%s",
+			im.source.FullName(), strings.Join(missing, ", and none is "), columnNames(table.Head()), why)
 	}
 	return table, closing, nil
+}
+
+// columnNames are the first of a table's columns, for an error.
+func columnNames(head []string) string {
+	const most, width = 20, 40
+	var names []string
+	for _, name := range head[:min(len(head), most)] {
+		names = append(names, cut(harmless(strings.TrimSpace(name)), width))
+	}
+	text := strings.Join(names, ", ")
+	if more := len(head) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // imported says in a line or two what became of the records.
@@ -226,7 +248,11 @@ func (a *app) imported(im importing, running bool) {
 		return
 	}
 	s := im.sum
-	fmt.Fprintf(a.stderr, "%s: %s read, %d new, %d known\n", im.feed, count(s.New+s.Known+s.Covered, "record"), s.New, s.Known)
+	untimed := ""
+	if s.Untimed > 0 && len(im.source.Record.Time) > 0 {
+		untimed = fmt.Sprintf(", %d without a time that can be read (%s)", s.Untimed, strings.Join(im.source.Record.Time, " or "))
+	}
+	fmt.Fprintf(a.stderr, "%s: %s read, %d new, %d known%s\n", im.feed, count(s.New+s.Known+s.Covered, "record"), s.New, s.Known, untimed)
 	if s.Covered > 0 {
 		fmt.Fprintf(a.stderr, "%d left out: they are of a time that the feed has read to its end, and from before what the log remembers\n", s.Covered)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/trawlsec/trawl/internal/collect"
 	"github.com/trawlsec/trawl/internal/config"
 	"github.com/trawlsec/trawl/internal/console"
 	"github.com/trawlsec/trawl/internal/deliver"
@@ -153,10 +154,20 @@ func feedTable(s engine.Status, colour bool) *table {
 		if s.Running {
 			requests, throttles = fmt.Sprint(f.Requests), fmt.Sprint(f.Throttles)
 		}
-		feeds.add(f.Connection+"/"+f.Source, paint(colour, string(f.State), f.Healthy()), lag, when(f.LastSuccess), when(f.CompleteTo),
+		state := "-"
+		if !unread(f.Status) {
+			state = paint(colour, string(f.State), f.Healthy())
+		}
+		feeds.add(f.Connection+"/"+f.Source, state, lag, when(f.LastSuccess), when(f.CompleteTo),
 			fmt.Sprint(f.Counts.Records), fmt.Sprint(f.Counts.Duplicates), fmt.Sprint(f.Counts.Late), lateness, requests, throttles)
 	}
 	return feeds
+}
+
+// unread tells that a feed has not been read to any end yet, and that nothing is
+// known to be wrong with it: it is neither well nor ill.
+func unread(f collect.Status) bool {
+	return f.State == collect.StateIdle && f.Watermark.IsZero() && f.LastSuccess.IsZero()
 }
 
 // wholeTable lists the feeds that are read whole on a schedule.

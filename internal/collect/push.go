@@ -38,6 +38,7 @@ type Pushed struct {
 	New     int `json:"new"`               // written to the log
 	Known   int `json:"known"`             // the log had them, or they came twice
 	Covered int `json:"covered,omitempty"` // left out: see Covered
+	Untimed int `json:"untimed,omitempty"` // of all these: without a time that can be read
 }
 
 // Covered is a time of which a feed has read everything, though the log does
@@ -82,14 +83,19 @@ func (l *lane) takeIn(ctx context.Context, records [][]byte, covered Covered) (P
 		return Pushed{}, err
 	}
 	page := &fetch.Page{Fetched: f.now().UTC(), Total: -1}
+	untimed := 0
 	for _, r := range records {
-		if key := f.opts.Keyer.KeyOf(r, nil); !covered.has(key.Time) || f.known.has(key.Hash()) {
+		key := f.opts.Keyer.KeyOf(r, nil)
+		if key.Time.IsZero() {
+			untimed++
+		}
+		if !covered.has(key.Time) || f.known.has(key.Hash()) {
 			page.Records = append(page.Records, r)
 		}
 	}
 	next := l.pos.clone()
 	b := l.pick(page, &walk{}, &next, false)
-	p := Pushed{New: len(b.page.Records), Known: b.page.Counts.Duplicates, Covered: len(records) - len(page.Records)}
+	p := Pushed{New: len(b.page.Records), Known: b.page.Counts.Duplicates, Covered: len(records) - len(page.Records), Untimed: untimed}
 	if p.New == 0 {
 		l.pos.Counts = next.Counts // stored with the next page
 	} else {

@@ -23,6 +23,7 @@ type CSV struct {
 	in      *meter
 	table   *csv.Reader
 	before  int      // lines before the first one
+	head    []string // names of the columns as the first line has them
 	columns []column // in the order in which a record has them
 	limit   int64
 	count   int
@@ -62,6 +63,7 @@ func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read the names of the columns: %w", err)
 	}
+	c.head = slices.Clone(head)
 	paths := pathsOf(head, meanings(names))
 	if i := slices.Index(paths, ""); i >= 0 {
 		return nil, fmt.Errorf("column %d has no name", i+1)
@@ -89,6 +91,9 @@ func NewCSV(in io.Reader, names map[string][]string, limit int64) (*CSV, error) 
 func (c *CSV) Has(path string) bool {
 	return slices.ContainsFunc(c.columns, func(col column) bool { return strings.Join(col.path, ".") == path })
 }
+
+// Head is the names of the columns as the first line has them.
+func (c *CSV) Head() []string { return c.head }
 
 // meaning is what the name of a column says: a path, and how well it says so,
 // where less is better.
