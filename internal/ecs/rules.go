@@ -6,8 +6,8 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"github.com/goccy/go-yaml"
 	"github.com/ua-parser/uap-go/uaparser"
-	"gopkg.in/yaml.v3"
 )
 
 // rules are those of uaparser. There are more than a thousand regular
